@@ -1,0 +1,181 @@
+"""Starting the chain rule: ``backward`` and ``grad``, and anomaly mode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from gpugrad import tape
+from gpugrad.errors import ArgumentError, AutogradError
+from gpugrad.modes import _Switch, modes, recording
+from gpugrad.storage import caller_site
+from gpugrad.tape import Engine, Leaf, start_gradient
+from gpugrad.tensor import Tensor, wrap
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, Tensor) else (value,)
+
+
+def _seed(engine: Engine, tensors: tuple[Any, ...], gradients: Any, create_graph: bool,
+          caller: str) -> None:  # fmt: skip
+    grads = (None,) * len(tensors) if gradients is None else _as_tuple(gradients)
+    if len(grads) != len(tensors):
+        raise ArgumentError(f"{caller}: {len(tensors)} outputs but {len(grads)} gradients")
+    for t, g in zip(tensors, grads, strict=True):
+        if not isinstance(t, Tensor):
+            raise ArgumentError(f"{caller}: outputs must be tensors, got {type(t).__name__}")
+        engine.seed(t._node, t._slot, start_gradient(t, g, create_graph, caller))
+
+
+def _run(engine: Engine, create_graph: bool) -> None:
+    # Rules record themselves exactly when the gradient is to be differentiated.
+    with _Switch(grad=create_graph):
+        engine.run()
+
+
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
+             create_graph: bool = False, inputs: Any = None) -> None:  # fmt: skip
+    """Add the gradients of ``tensors`` to ``.grad`` of the leaves they were made of.
+
+    Args:
+        tensors: a tensor or several.
+        grad_tensors: their gradients, of the same shapes; optional for scalars.
+        retain_graph: keep what the graph saved for another pass; default: ``create_graph``.
+        create_graph: record the gradients themselves.
+        inputs: gather only into these leaves.
+
+    Raises:
+        AutogradError: if a root needs no gradient, is no scalar and has none given, or the graph
+            was freed by an earlier pass.
+    """
+    roots = _as_tuple(tensors)
+    retain = create_graph if retain_graph is None else retain_graph
+    needed = None
+    leaves: list[Any] | None = None
+    if inputs is not None:
+        chosen = _as_tuple(inputs)
+        if not chosen:
+            raise ArgumentError("backward: inputs is empty; leave it away to reach every leaf")
+        for t in chosen:
+            if type(t._node) is not Leaf:
+                raise AutogradError("backward: inputs must be leaf tensors that require a gradient")
+        leaves = [t._node for t in chosen]
+        needed = tape.reachable([r._node for r in roots if r._node is not None], set(leaves))
+    engine = Engine(create_graph, retain, needed)
+    if leaves is not None:
+        engine.only_leaves(leaves)
+    _seed(engine, roots, grad_tensors, create_graph, "backward")
+    _run(engine, create_graph)
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
+         create_graph: bool = False, allow_unused: bool | None = None,
+         is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple[Any, ...]:  # fmt: skip
+    """Return the gradients of ``outputs`` with respect to ``inputs``; no ``.grad`` is touched.
+
+    Args:
+        outputs, grad_outputs, retain_graph, create_graph: as for ``backward``.
+        inputs: a tensor or several, leaves or not.
+        allow_unused: give None for an input that the outputs do not depend on, instead of raising.
+        materialize_grads: give zeros instead of None (implies ``allow_unused``).
+        is_grads_batched: not supported; differentiate in a loop.
+
+    Returns:
+        One tensor (or None) per input.
+    """
+    if is_grads_batched:
+        raise AutogradError("grad: is_grads_batched is not supported; call grad once per row")
+    if materialize_grads and allow_unused is False:
+        raise ArgumentError("grad: materialize_grads=True needs allow_unused=True or None")
+    roots, wanted = _as_tuple(outputs), _as_tuple(inputs)
+    for t in wanted:
+        if not isinstance(t, Tensor):
+            raise ArgumentError(f"grad: inputs must be tensors, got {type(t).__name__}")
+        if t._node is None:
+            raise AutogradError("grad: one of the inputs does not require a gradient")
+    retain = create_graph if retain_graph is None else retain_graph
+    needed = tape.reachable(
+        [r._node for r in roots if isinstance(r, Tensor) and r._node is not None],
+        {t._node for t in wanted},
+    )
+    engine = Engine(create_graph, retain, needed)
+    for t in wanted:
+        engine.capture(t._node, t._slot)
+    _seed(engine, roots, grad_outputs, create_graph, "grad")
+    _run(engine, create_graph)
+    results: list[Any] = []
+    for i, t in enumerate(wanted):
+        g = engine.captured.get((t._node, t._slot))
+        if g is None:
+            if not (allow_unused or materialize_grads):
+                raise AutogradError(
+                    f"grad: input {i} of shape {tuple(t.shape)} was not used to compute the "
+                    "outputs; pass allow_unused=True to get None for it"
+                )
+            results.append(t.detach().new_zeros(t.shape) if materialize_grads else None)
+            continue
+        results.append(g if create_graph else _own(g, t))
+    return tuple(results)
+
+
+def _own(g: Any, like: Tensor) -> Tensor:
+    import numpy as np
+
+    array = np.asarray(g) if isinstance(g, np.generic) else g
+    # The pass may have handed the same array to two inputs, or a view of the caller's gradient.
+    return wrap(array.copy())
+
+
+class _SiteRecorder:
+    """Notes on every node the user's line that called the op."""
+
+    def record(self, op: Any, inputs: tuple[Any, ...], settings: dict[str, Any],
+               outputs: tuple[Any, ...]) -> None:  # fmt: skip
+        node = next((t._node for t in outputs if t._node is not None), None)
+        if node is not None and node.meta is None:
+            node.meta = {"site": caller_site()}
+
+
+class detect_anomaly(AbstractContextManager[None]):  # noqa: N801  (PyTorch's name)
+    """Find where a NaN gradient comes from: forward ops note their line, backward checks.
+
+    Inside, every node remembers the source line of its forward call, and a rule that returns NaN
+    raises an AutogradError that names op and line.  Slow; for debugging.
+    """
+
+    def __init__(self, check_nan: bool = True) -> None:
+        self._check = check_nan
+        self._recording = recording(_SiteRecorder())
+
+    def __enter__(self) -> None:
+        self._recording.__enter__()
+        self._before = modes.anomaly
+        modes.anomaly = self._check
+
+    def __exit__(self, *exc: object) -> None:
+        modes.anomaly = self._before
+        self._recording.__exit__(*exc)
+
+
+class set_detect_anomaly(detect_anomaly):  # noqa: N801
+    """Switch anomaly mode on or off at once; undone at the end when used in ``with``."""
+
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        super().__init__(check_nan)
+        self._mode = mode
+        self._before = modes.anomaly
+        if mode:
+            super().__enter__()
+        else:
+            modes.anomaly = False
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc: object) -> None:
+        if self._mode:
+            super().__exit__(*exc)
+        else:
+            modes.anomaly = self._before

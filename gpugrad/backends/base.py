@@ -1,0 +1,80 @@
+"""What every array library must offer to the floors above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gpugrad.devices import Device
+
+
+class Namespace:
+    """An array library with additions: looked up in the additions first, then in the library.
+
+    Op records call it ``xp``.  A name found once stays an attribute, so a later call costs what a
+    module attribute costs.
+    """
+
+    def __init__(self, library: Any, extras: dict[str, Any]) -> None:
+        self.__dict__.update(extras)
+        self._library = library
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._library, name)
+        setattr(self, name, value)
+        return value
+
+    def __repr__(self) -> str:
+        return f"<namespace over {self._library.__name__}>"
+
+
+class Places:
+    """Where an index array points, spelled for the library: shared helpers of the additions."""
+
+    @staticmethod
+    def along(xp: Any, index: Any, axis: int) -> tuple[Any, ...]:
+        """Turn an index array for one axis into a full tuple of broadcastable index arrays."""
+        places: list[Any] = []
+        for d, size in enumerate(index.shape):
+            shape = [1] * index.ndim
+            shape[d] = size
+            places.append(xp.arange(size).reshape(shape))
+        places[axis] = index
+        return tuple(places)
+
+
+class Backend:
+    """One array library.  Subclasses fill in the attributes and what differs."""
+
+    name: str
+    array_type: type
+    xp: Namespace
+
+    def device_of(self, array: Any) -> Device:
+        """Device that holds ``array``."""
+        raise NotImplementedError
+
+    def from_numpy(self, array: Any, device: Device) -> Any:
+        """Copy a NumPy array to ``device`` (share it where the device is the host)."""
+        raise NotImplementedError
+
+    def to_numpy(self, array: Any) -> Any:
+        """Copy an array to the host (share it where it is there already)."""
+        raise NotImplementedError
+
+    def run(self, fn: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+        """Call ``fn`` with floating-point warnings silenced, as IEEE results are wanted."""
+        raise NotImplementedError
+
+    def copyto(self, target: Any, source: Any) -> None:
+        """Write ``source`` (broadcast, cast without checks) into ``target``'s memory."""
+        target[...] = source
+
+    def synchronize(self, device: Device | None = None) -> None:
+        """Wait until queued work on ``device`` is done."""
+
+    def shares_memory(self, a: Any, b: Any) -> bool:
+        """Whether any element of ``a`` is also an element of ``b``."""
+        raise NotImplementedError
+
+

@@ -1,0 +1,476 @@
+"""From a public call to arrays and back: what happens, in order, when an op is called.
+
+1. devices agree; 2. dims, dtypes and shapes are made plain; 3. the op runs on the arrays (or on
+``Spec`` for ``meta`` tensors); 4. the tape keeps what the rules read; 5. recorders take note.
+
+Elementwise ops of one or two arrays have a *lane*: the same steps written straight for the common
+case (plain tensors of one dtype on the CPU), which hands everything else to ``call``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gpugrad import backends, dtypes, signature
+from gpugrad.backends.numpy import quiet
+from gpugrad.devices import CPU, META
+from gpugrad.dtypes import DType
+from gpugrad.errors import (
+    ArgumentError,
+    DeviceError,
+    GpugradError,
+    LinAlgError,
+    SettingError,
+    ShapeError,
+)
+from gpugrad.functional_namespace import F
+from gpugrad.modes import modes
+from gpugrad.op import Op, registry
+from gpugrad.spec import Spec, result_of, spec_of
+from gpugrad.tape import Constant, Node, Packed, plan_for
+from gpugrad.tensor import TENSOR_TYPES, Tensor, View, check_mode, wrap
+
+_NDARRAY = np.ndarray
+_XP = backends.NUMPY.xp
+_new = object.__new__
+_HALF_NP = frozenset(d.np for d in dtypes.HALVES)
+_F32 = dtypes.float32
+
+
+def prepare(op: Op) -> None:
+    """Work out which dtypes an op computes in as they are (no promotion, no cast)."""
+    kinds = {"b": dtypes.BOOL, "i": dtypes.INTEGER, "f": dtypes.FLOAT}
+    accepted = {kinds[k] for k in op.accepts}
+    if op.promotion == "float":
+        accepted &= {dtypes.FLOAT}
+    halves = op.half == "native" or op.promotion is None
+    op.native = frozenset(
+        d.np for d in dtypes.ALL if d.category in accepted and (halves or d not in dtypes.HALVES)
+    )
+
+
+def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    """Run an op on tensors (and numbers), recording it where a gradient is wanted.
+
+    Args:
+        op: the record.
+        args: its arrays in the record's order; ``None`` for an optional one left out.
+        settings: every setting by name, not yet normalised; the call owns the dict.
+    """
+    first = None
+    odd = False  # something other than tensors of one dtype and one device
+    dtype = kind = None
+    needs = False
+    arrays: list[Any] = []
+    for a in args:
+        if type(a) in TENSOR_TYPES:
+            x = a._array
+            if first is None:
+                first, dtype, kind = a, x.dtype, type(x)
+            elif x.dtype is not dtype or type(x) is not kind:
+                odd = True
+            if a._node is not None:
+                needs = True
+            arrays.append(x)
+        else:
+            odd = odd or a is not None
+            arrays.append(a)
+    if odd or first is None:
+        args, first = _checked(op, args)
+        arrays = [a._array if isinstance(a, Tensor) else a for a in args]
+    if op.normal:
+        if not first._array.shape and _lifts(op, settings):
+            return _lifted(op, args, settings)
+        signature.normalise(op, len(first._array.shape), settings)
+    half: DType | None = None
+    if op.promotion is not None and (odd or dtype not in op.native):
+        args, half = _promoted(op, args)
+        arrays = [a._array if isinstance(a, Tensor) else a for a in args]
+    recorded = needs and modes.grad and op.differentiable
+    if recorded and not op.rules:
+        return op.fn(F, *args, **settings)
+    if type(first._array) is Spec:
+        out = _on_meta(op, arrays, settings)
+    else:
+        backend = backends.for_array(first._array)
+        if half is not None:
+            arrays = [_to_f32(x) for x in arrays]
+        try:
+            out = backend.run(op.fn, backend.xp, *arrays, **settings)
+        except (ValueError, IndexError, TypeError, np.linalg.LinAlgError, AssertionError) as error:
+            if isinstance(error, GpugradError):
+                raise
+            _explain(op, args, settings, error)
+        if half is not None:
+            wanted = settings.get("dtype") or half
+            out = _from_f32(out, wanted)
+    many = type(out) is tuple or type(out) is list
+    outs = [wrap(x if type(x) is not np.generic and not isinstance(x, np.generic)
+                 else np.asarray(x)) for x in (out if many else (out,))]  # fmt: skip
+    if op.view:
+        _link_views(op, args[0], settings, outs)
+    if recorded:
+        _track(op, args, settings, outs)
+    if not modes.plain:
+        for t in outs:
+            check_mode(t)
+        for recorder in modes.recorders:
+            recorder.record(op, args, settings, tuple(outs))
+    if not many:
+        return outs[0]
+    return op.public.result_type(*outs) if op.outputs else tuple(outs)
+
+
+def _to_f32(x: Any) -> Any:
+    return x.astype(np.float32) if getattr(x, "dtype", None) in _HALF_NP else x
+
+
+def _from_f32(out: Any, dtype: DType) -> Any:
+    if type(out) is tuple or type(out) is list:
+        return tuple(_from_f32(x, dtype) for x in out)
+    return out.astype(dtype.np) if out.dtype == np.float32 else out
+
+
+def _checked(op: Op, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
+    """Check kinds and devices of the operands; return them, and the tensor that leads."""
+    checked: list[Any] = []
+    last = len(op.arrays) - 1
+    for i, a in enumerate(args):
+        if isinstance(a, np.generic):
+            a = a.item()
+        name = op.arrays[min(i, last)]
+        if not isinstance(a, (Tensor, *signature.NUMBERS)) and not (
+            a is None and name in op.optional
+        ):
+            if isinstance(a, complex):
+                dtypes.of_scalar(a)
+            hint = "; use gpugrad.from_numpy" if isinstance(a, np.ndarray) else ""
+            raise ArgumentError(
+                f"{op.name}: {name} must be a Tensor{' or a number' if op.elementwise else ''}, "
+                f"got {type(a).__name__}{hint}"
+            )
+        checked.append(a)
+    tensors = [a for a in checked if isinstance(a, Tensor)]
+    if not tensors:
+        raise ArgumentError(
+            f"{op.name}: at least one of {', '.join(op.arrays)} must be a Tensor, got "
+            f"{', '.join(type(a).__name__ for a in args) or 'nothing'}"
+        )
+    if not op.elementwise and not op.indices and len(tensors) < len(
+        [a for a in checked if a is not None]
+    ):
+        bad = next(i for i, a in enumerate(checked) if a is not None and not isinstance(a, Tensor))
+        raise ArgumentError(
+            f"{op.name}: {op.arrays[min(bad, last)]} must be a Tensor, got "
+            f"{type(checked[bad]).__name__}"
+        )
+    leading = next((t for t in tensors if t.device is not CPU), tensors[0])
+    device = leading.device
+    for i, a in enumerate(checked):
+        if isinstance(a, Tensor) and a.device != device:
+            if a.ndim == 0 and a.device is CPU:  # a 0-d host tensor is a number to a device
+                checked[i] = a.to(device)
+                continue
+            raise DeviceError(
+                f"{op.name}: operands are on {device} and {a.device}; move one with .to(...)"
+            )
+    first = checked[0] if isinstance(checked[0], Tensor) else leading
+    return tuple(checked), first
+
+
+def _promoted(op: Op, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], DType | None]:
+    """Bring every promoted operand to the computing dtype; say if that is a 16-bit float."""
+    dtype = signature.compute_dtype(op, args)
+    if dtype is None:
+        return args, None
+    half = dtype if dtype in dtypes.HALVES and op.half == "f32" else None
+    number_type = np.float32 if half else dtype.np
+    last = len(op.arrays) - 1
+    result: list[Any] = []
+    for i, a in enumerate(args):
+        if a is None or op.arrays[min(i, last)] in op.indices:
+            result.append(a)
+        elif isinstance(a, Tensor):
+            result.append(a if a.dtype is dtype else registry["to"].public(a, dtype))
+        else:
+            result.append(quiet.run(_number, a, number_type))
+    return tuple(result), half
+
+
+def _number(value: Any, np_dtype: Any) -> Any:
+    """A typed scalar; integers wrap as PyTorch's do."""
+    return np.asarray(value).astype(np_dtype)[()]
+
+
+def _lifts(op: Op, settings: dict[str, Any]) -> bool:
+    return any(
+        kind == "Dim" or (kind == "Dim | None" and settings[name] is not None)
+        for name, kind in op.normal
+    )
+
+
+def _lifted(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    """An op along a dim of a 0-d tensor: PyTorch treats the tensor as having one dim of size 1."""
+    up = tuple(
+        F.reshape(a, (1,)) if isinstance(a, Tensor) and a.ndim == 0 else a for a in args
+    )
+    result = call(op, up, settings)
+    if isinstance(result, Tensor):
+        return F.reshape(result, ()) if result.numel() == 1 else result
+    down = [F.reshape(r, ()) if r.numel() == 1 else r for r in result]
+    return type(result)(*down) if op.outputs else tuple(down)
+
+
+def _on_meta(op: Op, arrays: list[Any], settings: dict[str, Any]) -> Any:
+    specs = tuple(
+        a if not hasattr(a, "shape") or isinstance(a, Spec | np.generic) else spec_of(a)
+        for a in arrays
+    )
+    specs = tuple(a.item() if isinstance(a, np.generic) else a for a in specs)
+    return result_of(op, specs, settings)
+
+
+def _explain(op: Op, args: tuple[Any, ...], settings: dict[str, Any], error: Exception) -> NoReturn:
+    """Turn a library's exception into ours: the shape check's words, or its own with the operands."""
+    specs = [
+        Spec(tuple(a.shape), a.dtype) if isinstance(a, Tensor)
+        else a.item() if isinstance(a, np.generic) else a
+        for a in args
+    ]  # fmt: skip
+    try:
+        result_of(op, tuple(specs), settings)
+    except GpugradError as known:
+        raise known from None
+    except Exception:  # noqa: S110, BLE001 - the library's error below says more
+        pass
+    operands = ", ".join(
+        f"{tuple(a.shape)} {a.dtype.name}" if isinstance(a, Spec) else repr(a) for a in specs
+    )
+    shown = ", ".join(f"{k}={v!r}" for k, v in settings.items())
+    kind: type[GpugradError] = (
+        LinAlgError if isinstance(error, np.linalg.LinAlgError)
+        else ArgumentError if isinstance(error, TypeError)
+        else SettingError if not specs
+        else ShapeError
+    )  # fmt: skip
+    raise kind(f"{op.name}: {error} (operands {operands}{'; ' + shown if shown else ''})") from error
+
+
+def _link_views(op: Op, source: Tensor, settings: dict[str, Any], outs: list[Tensor]) -> None:
+    """Tell results that share memory with their source what they are views of."""
+    array = source._array
+    if type(array) is Spec:
+        return
+    root = array if array.base is None else array.base
+    for i, t in enumerate(outs):
+        x = t._array
+        if x is not array and x.base is not root and x.base is not array:
+            continue  # reshape had to copy
+        if x is array:  # the library gave the same object back; a view is a tensor of its own
+            t._array = x.view()
+        storage = source.storage_state()
+        t._storage = storage
+        base, chain = (source, ()) if source._view is None else (
+            source._view.base, source._view.chain)  # fmt: skip
+        t._view = View(base, (*chain, (op.name, settings, i)))
+        if modes.grad:
+            storage.add_view(t)
+
+
+def _track(op: Op, args: tuple[Any, ...], settings: dict[str, Any], outs: list[Tensor]) -> None:
+    """Put one executed op on the tape."""
+    floating = [t.dtype.is_floating_point for t in outs]
+    if not any(floating):
+        return
+    plan = plan_for(op, tuple(isinstance(a, Tensor) and a._node is not None for a in args))
+    edges = tuple(a._node if isinstance(a, Tensor) else None for a in args)
+    slots = tuple(a._slot if isinstance(a, Tensor) else 0 for a in args)
+    saved: tuple[Any, ...] | None = None
+    versions = None
+    if plan.kept:
+        kept: list[Any] = [None] * (plan.n_args + len(outs))
+        for i, keep in enumerate(plan.keep):
+            if keep:
+                a = args[i]
+                kept[i] = a if isinstance(a, Tensor) else Constant(a)
+        for i in plan.keep_outs:
+            kept[plan.n_args + i] = wrap(outs[i]._array, None, 0, outs[i].storage_state())
+        found = [getattr(k, "_version", 0) for k in kept]
+        versions = tuple(found) if any(found) else None
+        if modes.saved_hooks:
+            pack, unpack = modes.saved_hooks[-1]
+            kept = [Packed(k, pack, unpack) if isinstance(k, Tensor) else k for k in kept]
+        saved = tuple(kept)
+    first = outs[0]._array
+    node = Node(op, plan, edges, slots if any(slots) else None, saved, versions, settings,
+                first.shape, _dtype_key(first))  # fmt: skip
+    if plan.shapes:
+        node.shapes = tuple(getattr(a, "shape", ()) if a is not None else None for a in args)
+    if len(outs) > 1 or op.outputs or (not op.outputs and _always_many(op)):
+        node.outs = tuple(
+            (t._array.shape, _dtype_key(t._array) if f else None)
+            for t, f in zip(outs, floating, strict=True)
+        )
+    for i, t in enumerate(outs):
+        if floating[i]:
+            t._node, t._slot = node, i
+
+
+def _always_many(op: Op) -> bool:
+    # split and unbind return a tuple also when it has one element; their records say so.
+    return op.annotations.get("return", "").startswith("tuple")
+
+
+def _dtype_key(array: Any) -> Any:
+    d = array.dtype
+    return d.np if type(d) is DType else d
+
+
+# ---- lanes -----------------------------------------------------------------------------------
+
+
+def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
+    """The straight path of a one-array elementwise op with default settings."""
+    fn, native = op.fn, op.native
+    bits = (True,)
+
+    def lane(input: Any) -> Any:
+        if type(input) in TENSOR_TYPES and modes.plain:
+            x = input._array
+            if type(x) is _NDARRAY and x.dtype in native:
+                n = input._node
+                if n is None or not modes.grad or not op.differentiable:
+                    node = None
+                elif op.rules:
+                    node = True
+                else:
+                    return call(op, (input,), dict(defaults))
+                r = quiet.run(fn, _XP, x)
+                if type(r) is not _NDARRAY:
+                    r = np.asarray(r)
+                t = _new(Tensor)
+                t._array = r
+                t._slot = 0
+                t._storage = None
+                t._view = None
+                if node is None:
+                    t._node = None
+                    return t
+                plan = op.plans.get(bits) or plan_for(op, bits)
+                saved = versions = None
+                if plan.kept:
+                    kept_out = None
+                    if plan.keep_outs:
+                        kept_out = wrap(r, None, 0, t.storage_state())
+                    if plan.keep[0]:
+                        saved = (input, kept_out)
+                        s = input._storage
+                        if s is not None and s.version:
+                            versions = (s.version, 0)
+                    else:
+                        saved = (None, kept_out)
+                k = input._slot
+                t._node = node = Node(op, plan, (n,), (k,) if k else None, saved, versions,
+                                      defaults, r.shape, r.dtype)  # fmt: skip
+                if plan.shapes:
+                    node.shapes = (x.shape,)
+                return t
+        return call(op, (input,), dict(defaults))
+
+    return lane
+
+
+def binary_lane(op: Op, defaults: dict[str, Any],
+                slow: Callable[..., Any] = call) -> Callable[[Any, Any], Any]:  # fmt: skip
+    """The straight path of a two-array elementwise op: tensors of one dtype, or a float number."""
+    fn, native = op.fn, op.native
+    # A bare number stays a weak scalar only in a leaf, whose function is one library call.
+    numbers = (float, int) if op.leaf and op.promotion != "float" else ()
+    floats = native & {dtypes.float32.np, dtypes.float64.np}
+    if op.promotion == "float" and op.leaf:
+        numbers = (float, int)
+
+    def lane(input: Any, other: Any) -> Any:
+        if type(input) in TENSOR_TYPES and modes.plain:
+            x = input._array
+            y: Any = None
+            n2 = None
+            k2 = 0
+            if type(other) in TENSOR_TYPES:
+                y = other._array
+                if type(y) is _NDARRAY and y.dtype is x.dtype and x.dtype in native:
+                    n2 = other._node
+                    k2 = other._slot
+                else:
+                    y = None
+            elif type(other) in numbers and x.dtype in floats:
+                y = other
+            if y is not None and type(x) is _NDARRAY:
+                n1 = input._node
+                recorded = (
+                    (n1 is not None or n2 is not None) and modes.grad and op.differentiable
+                )
+                if recorded and not op.rules:
+                    return slow(op, (input, other), dict(defaults))
+                try:
+                    r = quiet.run(fn, _XP, x, y)
+                except (ValueError, TypeError, OverflowError):
+                    return slow(op, (input, other), dict(defaults))
+                if type(r) is not _NDARRAY:
+                    r = np.asarray(r)
+                t = _new(Tensor)
+                t._array = r
+                t._slot = 0
+                t._storage = None
+                t._view = None
+                if not recorded:
+                    t._node = None
+                    return t
+                bits = (n1 is not None, n2 is not None)
+                plan = op.plans.get(bits) or plan_for(op, bits)
+                saved = versions = None
+                if plan.kept:
+                    keep = plan.keep
+                    a = b = c = None
+                    va = vb = 0
+                    if keep[0]:
+                        a = input
+                        s = input._storage
+                        if s is not None:
+                            va = s.version
+                    if keep[1]:
+                        if y is other:
+                            b = Constant(y)
+                        else:
+                            b = other
+                            s = other._storage
+                            if s is not None:
+                                vb = s.version
+                    if plan.keep_outs:
+                        c = wrap(r, None, 0, t.storage_state())
+                    saved = (a, b, c)
+                    if va or vb:
+                        versions = (va, vb, 0)
+                k1 = input._slot
+                t._node = node = Node(op, plan, (n1, n2), (k1, k2) if k1 or k2 else None, saved,
+                                      versions, defaults, r.shape, r.dtype)  # fmt: skip
+                if plan.shapes:
+                    node.shapes = (x.shape, getattr(y, "shape", ()))
+                return t
+        return slow(op, (input, other), dict(defaults))
+
+    return lane
+
+
+def operator_slow(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    """The general path for a Python operator: a foreign operand gets its own chance."""
+    for a in args:
+        if not isinstance(a, (Tensor, complex, np.generic, *signature.NUMBERS)):
+            return NotImplemented
+    return call(op, args, settings)
+
+
+__all__ = ["META", "binary_lane", "call", "operator_slow", "prepare", "unary_lane"]

@@ -1,0 +1,140 @@
+"""Expression trees: the namespace that answers "what would a kernel compute?".
+
+Running an elementwise op on ``EXPR`` unfolds it into leaves.  Nodes are interned per trace by
+``(op, args)``, so a shared subexpression is one node and is printed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gpugrad import dtypes, signature
+from gpugrad.dtypes import DType
+from gpugrad.errors import ArgumentError
+from gpugrad.op import Op, registry
+from gpugrad.symbolic import Operators
+
+
+class Expr(Operators):
+    """One value of a kernel: a leaf op applied to expressions and constants.
+
+    Attributes:
+        op: the leaf's record; None for an input.
+        args: expressions, or Python numbers (constants of the node's dtype).
+        settings: the leaf's settings.
+        dtype: dtype of the value.
+        index: which input it is, for inputs; -1 otherwise.
+    """
+
+    __slots__ = ("args", "dtype", "index", "op", "settings")
+    ndim = 1  # promotion: every input of a kernel counts as a tensor with dimensions
+
+    def __init__(self, op: Op | None, args: tuple[Any, ...], dtype: DType, index: int = -1,
+                 settings: dict[str, Any] | None = None) -> None:  # fmt: skip
+        self.op = op
+        self.args = args
+        self.dtype = dtype
+        self.index = index
+        self.settings = settings or {}
+
+    def __repr__(self) -> str:
+        if self.op is None:
+            return f"in{self.index}"
+        return f"{self.op.name}({', '.join(map(repr, self.args))})"
+
+    @classmethod
+    def _apply(cls, name: str, *args: Any) -> Any:
+        return getattr(EXPR, name)(*args)
+
+
+def inputs(types: Sequence[DType]) -> list[Expr]:
+    """Make the inputs of a trace."""
+    return [Expr(None, (), t, i) for i, t in enumerate(types)]
+
+
+def cast(value: Any, dtype: DType) -> Any:
+    """Cast an expression; a number stays a constant."""
+    if not isinstance(value, Expr) or value.dtype is dtype:
+        return value
+    return Expr(registry["to"], (value,), dtype, settings={"dtype": dtype})
+
+
+def apply(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    """Apply an elementwise op to expressions: a leaf becomes a node, a composite unfolds.
+
+    Raises:
+        ArgumentError: if the op is not elementwise and so has no place in such a kernel.
+    """
+    if not op.elementwise:
+        raise ArgumentError(f"{op.name} is not elementwise: it cannot be part of an Expr")
+    if op.name == "to":
+        return cast(args[0], settings["dtype"])
+    dtype = signature.compute_dtype(op, args)
+    if dtype is not None:
+        args = tuple(
+            a if op.arrays[i] in op.indices else cast(a, dtype) for i, a in enumerate(args)
+        )
+    else:
+        dtype = next(a.dtype for a in args if isinstance(a, Expr))
+    if not op.leaf:
+        return op.fn(EXPR, *args, **settings)
+    return Expr(op, args, dtypes.bool_ if op.promotion == "bool" else dtype, settings=settings)
+
+
+class _ExprNamespace:
+    """``xp`` over expressions: every elementwise op by its array-API name."""
+
+    def __getattr__(self, name: str) -> Any:
+        record = registry.by_xp.get(name)
+        if not isinstance(record, Op):
+            raise AttributeError(f"no op is known to Expr as xp.{name}")
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            arrays, settings = signature.bind(record, args, kwargs)
+            return apply(record, arrays, signature.normalise(record, 1, settings))
+
+        setattr(self, name, call)
+        return call
+
+
+EXPR: Any = _ExprNamespace()
+
+
+def schedule(outputs: Sequence[Expr]) -> list[Expr]:
+    """Return every node that the outputs need, inputs left out, each after its arguments.
+
+    Structurally equal nodes are returned as one; the caller looks results up with ``key``.
+    """
+    order: list[Expr] = []
+    seen: dict[Any, Expr] = {}
+    stack: list[tuple[Expr, bool]] = [(o, False) for o in reversed(outputs)]
+    keys: dict[int, Any] = {}
+    while stack:
+        node, ready = stack.pop()
+        if id(node) in keys:
+            continue
+        if not ready:
+            stack.append((node, True))
+            stack.extend((a, False) for a in node.args if isinstance(a, Expr))
+            continue
+        k = _key(node, keys)
+        if k not in seen:
+            seen[k] = node
+            if node.op is not None:
+                order.append(node)
+        keys[id(node)] = k
+    for node in order:  # point arguments at the one representative of each structure
+        node.args = tuple(seen[keys[id(a)]] if isinstance(a, Expr) else a for a in node.args)
+    return order
+
+
+def _key(node: Expr, keys: dict[int, Any]) -> Any:
+    if node.op is None:
+        return ("in", node.index)
+    args = tuple(
+        ("e", keys[id(a)]) if isinstance(a, Expr) else (type(a).__name__, repr(a))
+        for a in node.args
+    )
+    settings = tuple(sorted((k, repr(v)) for k, v in node.settings.items()))
+    return hash((node.op.name, node.dtype.name, args, settings))

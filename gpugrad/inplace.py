@@ -1,0 +1,169 @@
+"""Writing into tensors: in-place ops, ``out=``, and what that does to history.
+
+An in-place op is its functional op followed by a write: the target takes the result's values and its
+place on the tape.  When the target is a view, the base's history becomes "the base with that region
+replaced", and every live view of the same memory gets its history renewed from the base.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpugrad import backends, dtypes
+from gpugrad.dispatch import call
+from gpugrad.errors import (
+    ArgumentError,
+    AutogradError,
+    DeviceError,
+    DTypeError,
+    ShapeError,
+    ViewError,
+)
+from gpugrad.modes import modes
+from gpugrad.op import Op, registry
+from gpugrad.spec import Spec
+from gpugrad.tape import Leaf, Node, plan_for
+from gpugrad.tensor import Tensor
+
+
+def check_writable(name: str, target: Tensor) -> None:
+    """Refuse a write that would lose a leaf's history or hit one element twice.
+
+    Raises:
+        AutogradError: for a leaf that requires a gradient (or a view of one) while recording.
+        ViewError: for an expanded tensor, several of whose elements are one in memory.
+    """
+    if not isinstance(target, Tensor):
+        raise ArgumentError(f"{name}: the target must be a Tensor, got {type(target).__name__}")
+    if modes.grad:
+        base = target if target._view is None else target._view.base
+        if type(target._node) is Leaf or type(base._node) is Leaf:
+            what = "a leaf" if base is target else "a view of a leaf"
+            raise AutogradError(
+                f"{name}: {what} that requires a gradient cannot be written in place while "
+                "recording; use `with gpugrad.no_grad():` or an out-of-place op"
+            )
+    if target.is_inference() and not modes.inference and modes.grad and target.requires_grad:
+        raise AutogradError(f"{name}: an inference tensor cannot be written while recording")
+    array = target._array
+    if type(array) is not Spec and any(
+        stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)
+    ):
+        raise ViewError(
+            f"{name}: the target of shape {tuple(target.shape)} is expanded, several of its "
+            "elements are one in memory; clone() it before writing"
+        )
+
+
+def check_overlap(name: str, target: Tensor, source: Tensor) -> None:
+    """Refuse a source that shares only part of the target's memory."""
+    a, b = target._array, source._array
+    if (
+        type(a) is Spec or type(a) is not type(b) or source._storage is None
+        or source._storage is not target._storage
+    ):  # fmt: skip
+        return
+    same = a.shape == b.shape and a.strides == b.strides and target.data_ptr() == source.data_ptr()
+    if not same and backends.for_array(a).shares_memory(a, b):
+        raise ViewError(
+            f"{name}: the target and an operand share some but not all of their memory; "
+            "clone() the operand first"
+        )
+
+
+def assign(name: str, target: Tensor, result: Tensor) -> Tensor:
+    """Write ``result`` into ``target`` and give the target the result's history.
+
+    Raises:
+        ShapeError: if the result is larger than the target; DTypeError: if storing it would lose
+            the kind of its numbers (a float in an integer tensor).
+    """
+    check_writable(name, target)
+    if result.shape != target.shape:
+        raise ShapeError(
+            f"{name}: the result has shape {tuple(result.shape)}, the target "
+            f"{tuple(target.shape)}; an in-place op cannot change its target's shape"
+        )
+    if not dtypes.can_cast(result.dtype, target.dtype):
+        raise DTypeError(
+            f"{name}: the result is {result.dtype.name}, the target {target.dtype.name}; "
+            "a result of a higher kind cannot be stored in place"
+        )
+    if result.device != target.device:
+        raise DeviceError(f"{name}: the result is on {result.device}, the target on {target.device}")
+    if modes.grad and (result._node is not None or _family_node(target) is not None):
+        if result._node is not None and result.dtype is not target.dtype:
+            result = registry["to"].public(result, target.dtype)
+        write(target, result._array)
+        _rebase(target, result)
+    else:
+        write(target, result._array)
+    return target
+
+
+def write(target: Tensor, array: Any) -> None:
+    """Put values into a tensor's memory and count the write; history is the caller's matter."""
+    if type(target._array) is not Spec:
+        backends.for_array(target._array).copyto(target._array, array)
+    target.storage_state().bump()
+
+
+def _family_node(target: Tensor) -> Any:
+    return target._node if target._view is None else target._view.base._node
+
+
+def _rebase(target: Tensor, result: Tensor) -> None:
+    """Give ``target`` the history of ``result``, through its base where it is a view."""
+    storage = target.storage_state()
+    if target._view is None:
+        target._node, target._slot = result._node, result._slot
+        base = target
+    else:
+        base, chain = target._view.base, target._view.chain
+        op = registry["view_scatter"]
+        bits = (base._node is not None, result._node is not None)
+        plan = plan_for(op, bits)
+        slots = (base._slot, result._slot)
+        base._node = Node(op, plan, (base._node, result._node), slots if any(slots) else None,
+                          None, None, {"chain": chain}, base._array.shape,
+                          base._array.dtype)  # fmt: skip
+        base._slot = 0
+    for view in storage.views():
+        if view._view is not None and view._view.base is base:
+            _renew(view)
+
+
+def _renew(view: Tensor) -> None:
+    """Rebuild a view's history from its base, op by op."""
+    assert view._view is not None
+    base = view._view.base
+    if base._node is None:
+        view._node, view._slot = None, 0
+        return
+    walked = base
+    for name, settings, index in view._view.chain:
+        out = call(registry[name], (walked,), dict(settings))
+        walked = out[index] if isinstance(out, tuple) else out
+    view._node, view._slot = walked._node, walked._slot
+
+
+def write_out(op: Op, result: Any, out: Any) -> Any:
+    """Serve ``out=``: write the results into the given tensors and return those.
+
+    Raises:
+        AutogradError: if a gradient is wanted; ``out=`` cannot be recorded.
+    """
+    if isinstance(result, tuple):
+        if not isinstance(out, tuple | list) or len(out) != len(result):
+            raise ArgumentError(f"{op.name}: out must be {len(result)} tensors")
+        written = [write_out(op, r, o) for r, o in zip(result, out, strict=True)]
+        return type(result)(*written) if op.outputs else tuple(written)
+    if not isinstance(out, Tensor):
+        raise ArgumentError(f"{op.name}: out must be a Tensor, got {type(out).__name__}")
+    if modes.grad and (result._node is not None or out._node is not None):
+        raise AutogradError(
+            f"{op.name}: out= cannot be recorded for a gradient; leave it away, or use no_grad"
+        )
+    if out.numel() == 0 and out.shape != result.shape and not out.is_meta:
+        out._array = backends.for_array(out._array).xp.empty(result.shape, dtype=out._array.dtype)
+    return assign(op.name, out, result)

@@ -1,0 +1,347 @@
+"""The op record and its registry.
+
+An op is one function over a namespace ``xp`` (arrays, tensors, expressions or specs), with a
+gradient rule per array argument written in the same ``xp``.  Everything else about an op (public
+function, method, tape entry, kernel text, shape check, tests, docs) is derived by readers of this
+record; nothing is listed a second time.
+
+Rules of the form, checked here: ``xp`` first; arrays positional; settings keyword-only and plain
+data; a docstring; one registration per name; a gradient names only what it can have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpugrad.errors import RegistrationError
+
+#: Annotations of op functions.  ``Array`` takes part in promotion and may carry a gradient;
+#: ``Index`` and ``Mask`` are integer or bool arrays and never do.  ``Dim`` and ``Dims`` are checked
+#: and made non-negative before the op runs; ``NewDim`` counts one more dimension than the input.
+Array = Any
+Index = Any
+Mask = Any
+Namespace = Any
+Dim = int
+NewDim = int
+Dims = int | tuple[int, ...] | None
+Shape = tuple[int, ...]
+
+#: Annotations of settings that mean work before the op runs (see ``signature.normalise``).
+NORMALISED = ("Dim", "NewDim", "Dims", "Shape", "Dim | None", "DType | None", "DType")
+
+#: Settings that stay keyword-only in the public signature, as in PyTorch.
+KEYWORD_ONLY = frozenset(
+    "alpha beta dtype device generator out requires_grad rounding_mode value correction side "
+    "sorter right interpolation".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A gradient rule: ``fn(xp, g, *reads, **settings)`` for one argument or for all (``None``)."""
+
+    fn: Callable[..., Any]
+    #: Names in the order of the rule's parameters: arrays, ``out``/outputs, ``<array>_shape``.
+    reads: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class Op:
+    """One operation.  Fields are documented at the decorators that fill them."""
+
+    name: str
+    fn: Callable[..., Any]
+    doc: str
+    arrays: tuple[str, ...]
+    optional: frozenset[str]
+    indices: frozenset[str]
+    variadic: bool
+    settings: dict[str, Any]
+    annotations: dict[str, str]
+    elementwise: bool = False
+    promotion: str | None = "keep"
+    accepts: str = "bif"
+    view: bool = False
+    half: str = "f32"
+    c: Any = None
+    xp_name: str = ""
+    result: Callable[..., Any] | None = None
+    outputs: tuple[str, ...] = ()
+    samples: Any = None
+    domain: Any = None
+    differentiable: bool = True
+    home: str = ""
+    method: bool = True
+    inplace: bool = False
+    operator: str = ""
+    aliases: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    torch: str | None = None
+    tolerance: float = 1.0
+    rules: dict[str | None, Rule] = field(default_factory=dict)
+    plans: dict[Any, Any] = field(default_factory=dict)
+    public: Any = None
+    module: str = ""
+    #: Settings that are checked and completed before the op runs, with their annotation.
+    normal: tuple[tuple[str, str], ...] = ()
+    #: NumPy dtypes that the op computes in as they are; filled by ``gpugrad.dispatch``.
+    native: frozenset[Any] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        return self.public(*args, **settings)
+
+    def __reduce__(self) -> Any:
+        return (registry.__getitem__, (self.name,))
+
+    def __deepcopy__(self, memo: Any) -> Op:
+        return self
+
+    @property
+    def leaf(self) -> bool:
+        """Whether the op is spelt by itself in a kernel rather than composed of others."""
+        return self.c is not None
+
+    def readable(self) -> tuple[str, ...]:
+        """Every name that a gradient rule of this op may ask for."""
+        outs = self.outputs or ("out",)
+        shapes = tuple(f"{a}_shape" for a in self.arrays)
+        return (*self.arrays, *outs, *self.settings, *shapes)
+
+    def vjp(self, target: Any) -> Any:
+        """Attach a gradient rule (a decorator).
+
+        ``@op.vjp`` gives the gradients of all arrays (a tuple when there are several);
+        ``@op.vjp("input")`` gives that of one.  The parameters after ``xp, g`` are the save list.
+
+        Raises:
+            RegistrationError: for an unknown argument or a name the rule cannot have.
+        """
+        if callable(target):
+            self._attach(None, target)
+            return target
+        if target not in self.arrays:
+            raise RegistrationError(
+                f"gradient of {self.name} for {target!r}: its arrays are {list(self.arrays)}"
+            )
+
+        def attach(fn: Callable[..., Any]) -> Callable[..., Any]:
+            self._attach(target, fn)
+            return fn
+
+        return attach
+
+    def _attach(self, target: str | None, fn: Callable[..., Any]) -> None:
+        names = _parameters(fn)
+        if names[:2] != ("xp", "g"):
+            raise RegistrationError(f"gradient of {self.name} must begin with (xp, g, ...)")
+        wanted, can = names[2:], self.readable()
+        unknown = [n for n in wanted if n not in can]
+        if unknown:
+            raise RegistrationError(
+                f"gradient of {self.name} asks for {unknown}; it can have {list(can)}"
+            )
+        if target in self.rules or (self.rules and (target is None or None in self.rules)):
+            raise RegistrationError(f"gradient of {self.name} is given twice")
+        if not self.differentiable:
+            raise RegistrationError(f"{self.name} is registered as not differentiable")
+        reads = tuple(n for n in wanted if n not in self.settings)
+        settings = tuple(n for n in wanted if n in self.settings)
+        self.rules[target] = Rule(fn, reads, settings)
+        self.plans.clear()
+
+
+@dataclass(eq=False, slots=True)
+class Function:
+    """A plain function of tensors, public like an op but made of other ops."""
+
+    name: str
+    fn: Callable[..., Any]
+    doc: str
+    samples: Any = None
+    home: str = ""
+    method: bool = True
+    aliases: tuple[str, ...] = ()
+    torch: str | None = None
+    differentiable: bool = True
+    operator: str = ""
+    inplace: bool = False
+    tolerance: float = 1.0
+    module: str = ""
+    public: Any = None
+
+    def __repr__(self) -> str:
+        return f"<function {self.name}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.public(*args, **kwargs)
+
+
+class Registry:
+    """All records by name; a listener publishes each one as it arrives."""
+
+    def __init__(self) -> None:
+        self.ops: dict[str, Op] = {}
+        self.functions: dict[str, Function] = {}
+        self.by_xp: dict[str, Op | Function] = {}
+        self.listener: Callable[[Op | Function], None] | None = None
+
+    def __getitem__(self, name: str) -> Op:
+        return self.ops[name]
+
+    def __iter__(self) -> Iterable[Op | Function]:  # type: ignore[override]
+        yield from self.ops.values()
+        yield from self.functions.values()
+
+    def add(self, record: Op | Function) -> None:
+        """Register a record under ``home.name``; a name is taken once."""
+        key = f"{record.home}.{record.name}" if record.home else record.name
+        if key in self.ops or key in self.functions:
+            raise RegistrationError(f"{key} is registered already, in {self.find(key).module}")
+        if isinstance(record, Op):
+            self.ops[key] = record
+            self.by_xp.setdefault(record.xp_name, record)
+        else:
+            self.functions[key] = record
+            self.by_xp.setdefault(record.name, record)
+        if self.listener is not None:
+            self.listener(record)
+
+    def find(self, key: str) -> Op | Function:
+        """Return the op or function of that name."""
+        found = self.ops.get(key) or self.functions.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+
+registry = Registry()
+
+
+def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
+    code: Any = fn.__code__  # type: ignore[attr-defined]
+    return tuple(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+
+_PLAIN = (int, float, str, bool, type(None))
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_plain(v) for v in value)
+    return isinstance(value, _PLAIN) or type(value).__name__ in ("DType", "Device")
+
+
+def _record(fn: Callable[..., Any], **fields: Any) -> Op:
+    """Read an op's record off its function and register it."""
+    name = fields.pop("name", None) or fn.__name__.rstrip("_")
+    code: Any = fn.__code__  # type: ignore[attr-defined]
+    positional = code.co_varnames[: code.co_argcount]
+    keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    variadic = bool(code.co_flags & 0x04)
+    if not positional or positional[0] != "xp":
+        raise RegistrationError(f"{name}: the first parameter must be xp, got {positional[:1]}")
+    if not fn.__doc__:
+        raise RegistrationError(f"{name}: an op needs a docstring")
+    arrays = tuple(positional[1:])
+    if variadic:
+        arrays += (code.co_varnames[code.co_argcount + code.co_kwonlyargcount],)
+    annotations = dict(fn.__annotations__)
+    wrong = [a for a in arrays if annotations.get(a) not in ("Array", "Index", "Mask",
+             "Array | None", "Index | None", "Mask | None")]  # fmt: skip
+    if wrong:
+        raise RegistrationError(
+            f"{name}: {wrong} must be annotated Array, Index or Mask (settings are keyword-only)"
+        )
+    defaults = fn.__kwdefaults__ or {}  # type: ignore[attr-defined]
+    settings = {k: defaults.get(k, REQUIRED) for k in keywords}
+    not_plain = [k for k, v in settings.items() if v is not REQUIRED and not _plain(v)]
+    if not_plain:
+        raise RegistrationError(f"{name}: settings must be plain data, not {not_plain}")
+    n_optional = len(fn.__defaults__ or ())  # type: ignore[attr-defined]
+    op = Op(
+        name=name,
+        fn=fn,
+        doc=fn.__doc__,
+        arrays=arrays,
+        optional=frozenset(arrays[len(arrays) - n_optional :]) if n_optional else frozenset(),
+        indices=frozenset(a for a in arrays if not annotations[a].startswith("Array")),
+        variadic=variadic,
+        settings=settings,
+        annotations=annotations,
+        module=fn.__module__,
+        normal=tuple((n, a) for n in settings if (a := annotations.get(n, "")) in NORMALISED),
+        **fields,
+    )
+    op.xp_name = op.xp_name or name
+    registry.add(op)
+    return op
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+REQUIRED: Any = _Required()
+
+
+def elementwise(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
+    """Register an elementwise op: one output element from one element of each input.
+
+    Args:
+        c: for a leaf, how it is spelt in C with ``{0} {1}`` for the arguments and ``{f}`` for the
+            float suffix of libm names; a dict by kind (``"f"``, ``"i"``, ``"b"``) where they differ.
+            A composite has none: its kernel is its own function run on ``Expr``.
+        promotion: ``"keep"`` (result has the promoted dtype), ``"float"`` (integers become the
+            default float), ``"bool"`` (a comparison).
+        accepts: the kinds it takes, among ``b`` bool, ``i`` integer, ``f`` float.
+        domain: ``(low, high)`` from which test inputs are drawn, or one such pair per array.
+        inplace: whether PyTorch has a ``name_`` method.
+        operator: the dunder method, e.g. ``"__add__"``.
+        xp_name: the array API's name where it is not the op's.
+        aliases, home, method, torch, samples, tolerance, differentiable: see ``op``.
+    """
+    if fn is None:
+        return lambda f: elementwise(f, **fields)
+    return _record(fn, elementwise=True, **fields)
+
+
+def op(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
+    """Register any other op.
+
+    Args:
+        result: ``result(*specs, **settings) -> Spec | tuple`` for a leaf that changes shape or
+            dtype; without it the op's function is run on ``Spec``.
+        promotion: as for ``elementwise``; ``None`` leaves dtypes alone.
+        view: whether the result shares memory with the first array (where the layout allows).
+        half: ``"f32"`` computes float16/bfloat16 in float32; ``"native"`` moves them as they are.
+        outputs: names of several outputs; the public function then returns a named tuple.
+        order: the public positional order where PyTorch mixes arrays and settings.
+        samples: a list of ``Sample`` or a function that returns one (see ``gpugrad.samples``).
+        home: the sub-namespace of the public name (``"linalg"``, ``"nn.functional"``).
+        method: whether it is also a method of Tensor.
+        torch: dotted name of PyTorch's counterpart below ``torch.`` when it differs; ``""``: none.
+        differentiable: False for ops whose result carries no gradient.
+    """
+    if fn is None:
+        return lambda f: op(f, **fields)
+    return _record(fn, **fields)
+
+
+def function(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
+    """Register a plain function of tensors as public: the composites that need no rule."""
+    if fn is None:
+        return lambda f: function(f, **fields)
+    if not fn.__doc__:
+        raise RegistrationError(f"{fn.__name__}: a public function needs a docstring")
+    name = fields.pop("name", None) or fn.__name__.rstrip("_")
+    record = Function(name=name, fn=fn, doc=fn.__doc__, module=fn.__module__, **fields)
+    registry.add(record)
+    return record

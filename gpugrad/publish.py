@@ -1,0 +1,193 @@
+"""From records to names: public functions, methods, operators, in-place methods.
+
+Signatures are generated from the record; so is everything else here.  Nothing is listed twice.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+from gpugrad import signature
+from gpugrad.dispatch import binary_lane, call, operator_slow, prepare, unary_lane
+from gpugrad.errors import ArgumentError
+from gpugrad.inplace import assign, check_overlap, check_writable, write_out
+from gpugrad.methods import TensorMethods
+from gpugrad.op import REQUIRED, Function, Op, registry
+from gpugrad.tensor import Tensor
+
+#: Public names by home ("" is the package itself): what modules of that name export.
+homes: dict[str, dict[str, Any]] = {}
+
+_REFLECTED = {"__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__pow__",
+              "__matmul__", "__and__", "__or__", "__xor__", "__lshift__", "__rshift__"}  # fmt: skip
+
+
+def publish(record: Op | Function) -> None:
+    """Derive everything public from one record."""
+    if isinstance(record, Function):
+        public: Any = record.fn
+    else:
+        prepare(record)
+        public = _wrapper(record)
+    public.__doc__ = _documentation(record)
+    record.public = public
+    table = homes.setdefault(record.home, {})
+    for name in (record.name, *record.aliases):
+        table[name] = public
+        if record.method:
+            setattr(TensorMethods, name, public)
+        if record.inplace:
+            setattr(TensorMethods, f"{name}_", _inplace(record, f"{name}_"))
+            if not record.home:
+                table[f"{name}_"] = getattr(TensorMethods, f"{name}_")
+    if record.operator:
+        _attach_operator(record)
+
+
+def _documentation(record: Op | Function) -> str:
+    if isinstance(record, Function):
+        return record.doc
+    head = signature.signature_text(record)
+    return f"{head}\n\n{record.doc.strip()}"
+
+
+def _wrapper(op: Op) -> Any:
+    """Generate the public function with the record's signature."""
+    params = signature.parameters(op)
+    scope: dict[str, Any] = {"OP": op, "call": call, "write_out": write_out, "bind": _rebind,
+                             "REQUIRED": REQUIRED}  # fmt: skip
+    positional, keyword = [], []
+    ints = next((p for p in params if p.kind == "ints" and not p.keyword_only), None)
+    before = True
+    for p in params:
+        scope[f"D_{p.name}"] = p.default
+        default = "" if p.default is REQUIRED else f"=D_{p.name}"
+        if p is ints:
+            positional.append(f"*{p.name}")
+            before = False
+        elif p.keyword_only or not before:
+            keyword.append(p.name + default)
+        else:
+            positional.append(p.name + default)
+    star = ["*"] if ints is None else []
+    head = ", ".join([*positional, *star, *keyword, "out=None", "**unknown"])
+    arrays = "".join(f"*{a}, " if op.variadic and a == op.arrays[-1] else f"{a}, " for a in op.arrays)
+    settings = ", ".join(f"{s!r}: {s}" for s in op.settings)
+    everything = ", ".join(f"{p.name!r}: {p.name}" for p in params)
+    lines = [f"def {op.name}({head}):", "    if unknown:"]
+    lines.append(f"        return bind(OP, {{{everything}}}, unknown, out)")
+    if ints is not None:
+        # a sequence given as one argument, or ints one by one
+        lines += [f"    if len({ints.name}) == 1 and not isinstance({ints.name}[0], int):",
+                  f"        {ints.name} = {ints.name}[0]"]  # fmt: skip
+    lane = _lane(op)
+    if lane is not None:
+        scope["lane"] = lane
+        checks = "".join(f" and {s} is D_{s}" for s in op.settings)
+        lines.append(f"    if out is None{checks}: return lane({', '.join(op.arrays)})")
+    if op.variadic:
+        many = op.arrays[-1]
+        lines.append(f"    {many} = sequence(OP, {many})")
+        scope["sequence"] = _sequence
+    lines += [
+        f"    r = call(OP, ({arrays}), {{{settings}}})",
+        "    return r if out is None else write_out(OP, r, out)",
+    ]
+    exec(compile("\n".join(lines), f"<gpugrad op {op.name}>", "exec"), scope)
+    public = scope[op.name]
+    public.__module__ = f"gpugrad.{op.home}" if op.home else "gpugrad"
+    public.__qualname__ = op.name
+    public.op = op
+    if op.outputs:
+        public.result_type = namedtuple(op.name, op.outputs)  # type: ignore[misc]
+    return public
+
+
+def _rebind(op: Op, given: dict[str, Any], unknown: dict[str, Any], out: Any) -> Any:
+    """A call with keywords of another spelling (``axis``), or unknown ones: sort it out or refuse."""
+    params = {p.name: p for p in signature.parameters(op)}
+    kwargs = {
+        k: v for k, v in given.items()
+        if v is not REQUIRED and v is not params[k].default and (params[k].kind != "ints" or v)
+    }  # fmt: skip
+    if "out" in unknown:
+        out = unknown.pop("out")
+    for key in unknown:
+        name = signature.KEYWORD_ALIASES.get(key, key)
+        if params.get(name) is not None and params[name].kind == "ints":
+            continue
+    arrays, settings = signature.bind(op, (), {**kwargs, **unknown})
+    r = call(op, arrays, settings)
+    return r if out is None else write_out(op, r, out)
+
+
+def _sequence(op: Op, tensors: Any) -> Any:
+    if isinstance(tensors, Tensor) or not hasattr(tensors, "__iter__"):
+        raise ArgumentError(
+            f"{op.name}: {op.arrays[-1]} must be a sequence of tensors, got "
+            f"{type(tensors).__name__}"
+        )
+    found = tuple(tensors)
+    if not found:
+        raise ArgumentError(f"{op.name}: {op.arrays[-1]} is empty; at least one tensor is needed")
+    return found
+
+
+def _lane(op: Op, slow: Any = call) -> Any:
+    if not op.elementwise or op.variadic or op.optional or op.indices or op.promotion is None:
+        return None
+    if any(v is REQUIRED for v in op.settings.values()):
+        return None
+    defaults = dict(op.settings)
+    if len(op.arrays) == 1:
+        return unary_lane(op, defaults)
+    if len(op.arrays) == 2:
+        return binary_lane(op, defaults, slow)
+    return None
+
+
+def _attach_operator(record: Op | Function) -> None:
+    name = record.operator
+    if isinstance(record, Op):
+        method = _lane(record, operator_slow) or record.public
+    else:
+        method = record.public
+    setattr(TensorMethods, name, method)
+    if name in _REFLECTED:
+        bare = name.strip("_")
+        setattr(TensorMethods, f"__r{bare}__", _reflected(record, method))
+        target = _inplace(record, f"__i{bare}__")
+        setattr(TensorMethods, f"__i{bare}__", target)
+
+
+def _reflected(record: Op | Function, method: Any) -> Any:
+    def reflected(self: Any, other: Any) -> Any:
+        if isinstance(record, Op):
+            return operator_slow(record, (other, self), dict(record.settings))
+        return method(other, self)
+
+    return reflected
+
+
+def _inplace(record: Op | Function, name: str) -> Any:
+    """The in-place method: the op, then a write into its first argument."""
+
+    def inplace(self: Any, *args: Any, **kwargs: Any) -> Any:
+        check_writable(name, self)
+        for a in args:
+            if isinstance(a, Tensor):
+                check_overlap(name, self, a)
+        return assign(name, self, record.public(self, *args, **kwargs))
+
+    inplace.__name__ = inplace.__qualname__ = name
+    inplace.__doc__ = f"In-place version of ``{record.name}``: writes the result into the tensor."
+    return inplace
+
+
+def start() -> None:
+    """Publish what is registered already and everything that will be."""
+    for record in registry:
+        if record.public is None:
+            publish(record)
+    registry.listener = publish

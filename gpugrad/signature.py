@@ -1,0 +1,217 @@
+"""Readers of a record's signature: public parameters, binding, dimensions, promotion.
+
+Used by the public wrappers, by ``Spec`` and by the stubs, so that a call means the same to all.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gpugrad import dtypes
+from gpugrad.config import config
+from gpugrad.dtypes import DType
+from gpugrad.errors import ArgumentError, DimError, DTypeError, SettingError, ShapeError
+from gpugrad.op import KEYWORD_ONLY, REQUIRED, Op
+
+_KINDS = {"b": dtypes.BOOL, "i": dtypes.INTEGER, "f": dtypes.FLOAT}
+#: The array API's keyword for PyTorch's.
+KEYWORD_ALIASES = {"axis": "dim", "keepdims": "keepdim", "axes": "dims"}
+NUMBERS = (int, float)  # bool is an int
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One public parameter of an op: ``kind`` is ``array``, ``arrays``, ``setting`` or ``ints``."""
+
+    name: str
+    kind: str
+    default: Any
+    keyword_only: bool
+
+
+def parameters(op: Op) -> list[Parameter]:
+    """Public parameters in PyTorch's order."""
+    found: dict[str, Parameter] = {}
+    for name in op.arrays:
+        default = None if name in op.optional else REQUIRED
+        kind = "arrays" if op.variadic and name == op.arrays[-1] else "array"
+        found[name] = Parameter(name, kind, default, False)
+    for name, default in op.settings.items():
+        kind = "ints" if op.annotations.get(name) == "Shape" else "setting"
+        found[name] = Parameter(name, kind, default, name in KEYWORD_ONLY and name not in op.order)
+    ordered = [found.pop(n) for n in op.order] + list(found.values())
+    return sorted(ordered, key=lambda p: p.keyword_only)
+
+
+def signature_text(op: Op) -> str:
+    """The public signature as a reader sees it."""
+    parts: list[str] = []
+    star = False
+    for p in parameters(op):
+        if p.keyword_only and not star:
+            parts.append("*")
+            star = True
+        parts.append(p.name if p.default is REQUIRED else f"{p.name}={p.default!r}")
+    return f"{op.name}({', '.join(parts)})"
+
+
+def bind(op: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Sort a public call into (arrays, settings).
+
+    Raises:
+        ArgumentError: for a missing, surplus or unknown argument; it shows the signature.
+    """
+    values: dict[str, Any] = {}
+    params = parameters(op)
+    positional = [p for p in params if not p.keyword_only]
+    names = {p.name for p in params}
+    rest = list(args)
+    for p in positional:
+        if not rest:
+            break
+        if p.kind == "ints" and isinstance(rest[0], int):
+            values[p.name], rest = tuple(rest), []
+        else:
+            values[p.name] = rest.pop(0)
+    if rest:
+        raise ArgumentError(f"{op.name}: {len(rest)} arguments too many; it is {signature_text(op)}")
+    for key, value in kwargs.items():
+        name = key if key in names else KEYWORD_ALIASES.get(key, key)
+        if name not in names:
+            raise ArgumentError(f"{op.name}: unknown argument {key!r}; it is {signature_text(op)}")
+        if name in values:
+            raise ArgumentError(f"{op.name}: {name!r} given twice; it is {signature_text(op)}")
+        values[name] = value
+    for p in params:
+        if p.name not in values:
+            if p.default is REQUIRED:
+                raise ArgumentError(
+                    f"{op.name}: missing argument {p.name!r}; it is {signature_text(op)}"
+                )
+            values[p.name] = p.default
+    arrays: tuple[Any, ...] = tuple(values.pop(a) for a in op.arrays)
+    if op.variadic:
+        arrays = (*arrays[:-1], *arrays[-1])
+    return arrays, values
+
+
+def wrap_dim(op_name: str, dim: Any, ndim: int, what: str = "dim") -> int:
+    """Make one dimension non-negative.
+
+    Raises:
+        DimError: if it is outside ``[-ndim, ndim)`` (a 0-d input takes 0 and -1).
+        ArgumentError: if it is not an integer.
+    """
+    try:
+        d = operator.index(dim)
+    except TypeError:
+        raise ArgumentError(f"{op_name}: {what} must be an int, got {dim!r}") from None
+    bound = max(ndim, 1)
+    if not -bound <= d < bound:
+        raise DimError(
+            f"{op_name}: {what} {d} is out of range for {ndim} dimensions; "
+            f"accepted: {-bound} to {bound - 1}"
+        )
+    return d + bound if d < 0 else d
+
+
+def wrap_dims(op_name: str, dims: Any, ndim: int) -> tuple[int, ...] | None:
+    """Make several dimensions non-negative; ``None`` and ``()`` mean all of them."""
+    if dims is None:
+        return None
+    if not isinstance(dims, tuple | list):
+        dims = (dims,)
+    wrapped = tuple(wrap_dim(op_name, d, ndim) for d in dims)
+    if len(set(wrapped)) != len(wrapped):
+        raise DimError(f"{op_name}: dim {dims} names a dimension twice")
+    return wrapped if wrapped and ndim else None
+
+
+def int_tuple(op_name: str, name: str, value: Any) -> tuple[int, ...]:
+    """Read a shape: an int, a sequence of ints, or a size."""
+    try:
+        if isinstance(value, tuple | list):
+            return tuple([operator.index(v) for v in value])
+        return (operator.index(value),)
+    except TypeError:
+        raise ArgumentError(f"{op_name}: {name} must be ints, got {value!r}") from None
+
+
+def normalise(op: Op, ndim: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Check and complete dims, shapes and dtypes; settings become plain, comparable data."""
+    for name, kind in op.normal:
+        value = settings[name]
+        if kind == "Dims":
+            settings[name] = wrap_dims(op.name, value, ndim)
+        elif kind == "Shape":
+            settings[name] = int_tuple(op.name, name, value)
+        elif kind == "NewDim":
+            settings[name] = wrap_dim(op.name, value, ndim + 1, name)
+        elif value is None:
+            continue
+        elif kind.startswith("DType"):
+            settings[name] = dtypes.as_dtype(value)
+        else:
+            settings[name] = wrap_dim(op.name, value, ndim, name)
+    return settings
+
+
+def compute_dtype(op: Op, args: Sequence[Any]) -> DType | None:
+    """Dtype in which the op's (non-index) arrays take part, or None where promotion is off.
+
+    Raises:
+        DTypeError: if the op does not take that kind of number.
+    """
+    if op.promotion is None:
+        return None
+    ranks: tuple[list[DType], list[DType], list[DType]] = ([], [], [])
+    last = len(op.arrays) - 1
+    for i, a in enumerate(args):
+        if a is None or op.arrays[min(i, last)] in op.indices:
+            continue
+        if isinstance(a, (*NUMBERS, complex)):
+            ranks[2].append(dtypes.of_scalar(a))
+        else:
+            ranks[0 if a.ndim else 1].append(a.dtype)
+    if not any(ranks):
+        return None
+    dtype = dtypes.result_type(*ranks)
+    if op.promotion == "float" and dtype.category != dtypes.FLOAT:
+        dtype = config.default_dtype
+    if dtype.category not in [_KINDS[k] for k in op.accepts]:
+        words = {"b": "bool", "i": "integer", "f": "floating"}
+        took = " or ".join(words[k] for k in op.accepts)
+        raise DTypeError(f"{op.name}: takes {took} dtypes, got {dtype.name}")
+    return dtype
+
+
+def broadcast_shapes(op_name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Common shape of operands.
+
+    Raises:
+        ShapeError: naming the op, the shapes and the dimension that differs.
+    """
+    ndim = max((len(s) for s in shapes), default=0)
+    result = [1] * ndim
+    for shape in shapes:
+        for i, size in enumerate(shape, ndim - len(shape)):
+            if size == 1 or size == result[i]:
+                continue
+            if result[i] != 1:
+                listed = " and ".join(str(tuple(s)) for s in shapes)
+                raise ShapeError(
+                    f"{op_name}: shapes {listed} do not broadcast: sizes {result[i]} and {size} "
+                    f"at dimension {i - ndim}; sizes must be equal or 1"
+                )
+            result[i] = size
+    return tuple(result)
+
+
+def check_choice(op_name: str, name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raise a SettingError unless ``value`` is among ``choices``."""
+    if value not in choices:
+        listed = ", ".join(repr(c) for c in choices)
+        raise SettingError(f"{op_name}: {name} must be one of {listed}; got {value!r}")
