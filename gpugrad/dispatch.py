@@ -30,6 +30,7 @@ from gpugrad.functional_namespace import F
 from gpugrad.modes import modes
 from gpugrad.op import Op, registry
 from gpugrad.spec import Spec, result_of, spec_of
+from gpugrad.storage import Storage
 from gpugrad.tape import Constant, Node, Packed, plan_for
 from gpugrad.tensor import TENSOR_TYPES, Tensor, View, check_mode, wrap
 
@@ -303,6 +304,10 @@ def _track(op: Op, args: tuple[Any, ...], settings: dict[str, Any], outs: list[T
         if modes.saved_hooks:
             pack, unpack = modes.saved_hooks[-1]
             kept = [Packed(k, pack, unpack) if isinstance(k, Tensor) else k for k in kept]
+        else:
+            for i, edge in enumerate(edges):
+                if edge is not None and edge.outs is None and isinstance(kept[i], Tensor):
+                    kept[i] = _bare(kept[i])
         saved = tuple(kept)
     first = outs[0]._array
     node = Node(op, plan, edges, slots if any(slots) else None, saved, versions, settings,
@@ -317,6 +322,13 @@ def _track(op: Op, args: tuple[Any, ...], settings: dict[str, Any], outs: list[T
     for i, t in enumerate(outs):
         if floating[i]:
             t._node, t._slot = node, i
+    if node.outs is None:
+        node.storage = outs[0]._storage
+
+
+def _bare(tensor: Tensor) -> Any:
+    """What to keep of an input that has a history: the array alone, so that the tensor may go."""
+    return tensor._array if type(tensor._array) in backends.ARRAY_TYPES else tensor
 
 
 def _always_many(op: Op) -> bool:
@@ -364,9 +376,10 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
                 if plan.kept:
                     kept_out = None
                     if plan.keep_outs:
-                        kept_out = wrap(r, None, 0, t.storage_state())
+                        t._storage = Storage()
+                        kept_out = wrap(r, None, 0, t._storage)
                     if plan.keep[0]:
-                        saved = (input, kept_out)
+                        saved = (x if n.outs is None else input, kept_out)
                         s = input._storage
                         if s is not None and s.version:
                             versions = (s.version, 0)
@@ -375,6 +388,7 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
                 k = input._slot
                 t._node = node = Node(op, plan, (n,), (k,) if k else None, saved, versions,
                                       defaults, r.shape, r.dtype)  # fmt: skip
+                node.storage = t._storage
                 if plan.shapes:
                     node.shapes = (x.shape,)
                 return t
@@ -437,7 +451,7 @@ def binary_lane(op: Op, defaults: dict[str, Any],
                     a = b = c = None
                     va = vb = 0
                     if keep[0]:
-                        a = input
+                        a = x if n1 is not None and n1.outs is None else input
                         s = input._storage
                         if s is not None:
                             va = s.version
@@ -445,18 +459,20 @@ def binary_lane(op: Op, defaults: dict[str, Any],
                         if y is other:
                             b = Constant(y)
                         else:
-                            b = other
+                            b = y if n2 is not None and n2.outs is None else other
                             s = other._storage
                             if s is not None:
                                 vb = s.version
                     if plan.keep_outs:
-                        c = wrap(r, None, 0, t.storage_state())
+                        t._storage = Storage()
+                        c = wrap(r, None, 0, t._storage)
                     saved = (a, b, c)
                     if va or vb:
                         versions = (va, vb, 0)
                 k1 = input._slot
                 t._node = node = Node(op, plan, (n1, n2), (k1, k2) if k1 or k2 else None, saved,
                                       versions, defaults, r.shape, r.dtype)  # fmt: skip
+                node.storage = t._storage
                 if plan.shapes:
                     node.shapes = (x.shape, getattr(y, "shape", ()))
                 return t

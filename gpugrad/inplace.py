@@ -116,7 +116,7 @@ def _rebase(target: Tensor, result: Tensor) -> None:
     """Give ``target`` the history of ``result``, through its base where it is a view."""
     storage = target.storage_state()
     if target._view is None:
-        target._node, target._slot = result._node, result._slot
+        _take_history(target, result)
         base = target
     else:
         base, chain = target._view.base, target._view.chain
@@ -128,6 +128,7 @@ def _rebase(target: Tensor, result: Tensor) -> None:
                           None, None, {"chain": chain}, base._array.shape,
                           base._array.dtype)  # fmt: skip
         base._slot = 0
+        base._node.storage = storage
     for view in storage.views():
         if view._view is not None and view._view.base is base:
             _renew(view)
@@ -144,7 +145,13 @@ def _renew(view: Tensor) -> None:
     for name, settings, index in view._view.chain:
         out = call(registry[name], (walked,), dict(settings))
         walked = out[index] if isinstance(out, tuple) else out
-    view._node, view._slot = walked._node, walked._slot
+    _take_history(view, walked)
+
+
+def _take_history(target: Tensor, source: Tensor) -> None:
+    target._node, target._slot = source._node, source._slot
+    if target._node is not None and target._node.outs is None:
+        target._node.storage = target._storage
 
 
 def write_out(op: Op, result: Any, out: Any) -> Any:

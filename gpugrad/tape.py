@@ -130,17 +130,27 @@ class Plan:
     def _compile(self, kind: str) -> Callable[..., Any]:
         op, n = self._op, self.n_args
         lines = ["def backward(xp, g, node):"]
-        scope: dict[str, Any] = {"up": _up, "unpack": _unpack, "stale": _stale}
+        scope: dict[str, Any] = {"up": _up, "unpack": _unpack, "stale": _stale,
+                                 "arrays": backends.ARRAY_TYPES}  # fmt: skip
         if self.kept:
             lines += ["    saved = node.saved", "    if saved is None: stale(node, None)"]
         for i in self.kept:
             if kind == "tensors":
                 lines.append(f"    v{i} = unpack(node, {i})")
             else:
-                value = "t._array" if kind == "arrays" else "up(t._array)"
+                value = "t" if kind == "arrays" else "up(t)"
+                lines += [f"    t = saved[{i}]"]
+                if i < n:  # an input may be kept as its bare array
+                    lines += [
+                        "    if type(t) in arrays:",
+                        f"        s = node.edges[{i}].storage",
+                        "    else:",
+                        "        s = t._storage",
+                        "        t = t._array",
+                    ]
+                else:
+                    lines += ["    s = t._storage", "    t = t._array"]
                 lines += [
-                    f"    t = saved[{i}]",
-                    "    s = t._storage",
                     f"    if s is not None and s.version != (node.versions[{i}] "
                     "if node.versions else 0): stale(node, " + str(i) + ")",
                     f"    v{i} = {value}",
@@ -201,13 +211,17 @@ def _unpack(node: Node, i: int) -> Any:
     value = node.saved[i]
     if isinstance(value, Constant):
         return value._array
+    # History is not kept with a value: that of an output is this node, that of an input its edge.
+    n = node.plan.n_args
+    owner, slot = (node, i - n) if i >= n else (node.edges[i], node.slots[i] if node.slots else 0)
     if isinstance(value, Packed):
-        return value.tensor()
-    storage = value._storage
+        return wrap(value._array, owner, slot)
+    bare = type(value) in backends.ARRAY_TYPES
+    storage = owner.storage if bare else value._storage
     if storage is not None and storage.version != (node.versions[i] if node.versions else 0):
         _stale(node, i)
-    if i >= node.plan.n_args:  # an output: kept without its history, which is this node
-        return wrap(value._array, node, i - node.plan.n_args, storage)
+    if bare or i >= n:
+        return wrap(value if bare else value._array, owner, slot, storage)
     return value
 
 
@@ -220,12 +234,12 @@ def _stale(node: Node, i: int | None) -> None:
         )
     assert node.saved is not None
     value = node.saved[i]
-    where = value._storage.last_write
+    storage = node.edges[i].storage if type(value) in backends.ARRAY_TYPES else value._storage
     made = f"; the op was called at {node.meta['site']}" if node.meta else ""
     raise AutogradError(
         f"{node.op.name} needs its {node.plan.names[i]!r} of shape {tuple(value.shape)} for the "
-        f"gradient, but it was modified by an in-place operation at {where} (version "
-        f"{value._storage.version}, expected {node.versions[i] if node.versions else 0}){made}"
+        f"gradient, but it was modified by an in-place operation at {storage.last_write} (version "
+        f"{storage.version}, expected {node.versions[i] if node.versions else 0}){made}"
     )
 
 
@@ -235,6 +249,9 @@ class Node:
     Attributes:
         op: the op's record.
         settings: its settings, plain data.
+        storage: that of the single output, once it has one.
+        saved: per array input and output what is kept: an input that has a history as its bare
+            array (its tensor may go), anything else as a tensor; None where no rule reads it.
         edges: per array input, the node its gradient goes to, or None.
         slots: per input, which output of that node it was; None when all are output 0.
         shape, dtype: of the single output; a tuple of pairs in ``outs`` for several.
@@ -243,7 +260,7 @@ class Node:
     """
 
     __slots__ = ("__weakref__", "dtype", "edges", "hooks", "meta", "op", "order", "outs", "plan",
-                 "saved", "settings", "shape", "shapes", "slots", "versions")  # fmt: skip
+                 "saved", "settings", "shape", "shapes", "slots", "storage", "versions")  # fmt: skip
 
     def __init__(self, op: Any, plan: Any, edges: tuple[Any, ...], slots: tuple[int, ...] | None,
                  saved: tuple[Any, ...] | None, versions: tuple[int, ...] | None,
@@ -262,6 +279,7 @@ class Node:
         self.shapes: tuple[Any, ...] | None = None
         self.hooks: list[Any] | None = None
         self.meta: dict[str, Any] | None = None
+        self.storage: Any = None
 
     def name(self) -> str:
         """PyTorch's style of name, e.g. ``MulBackward0``."""
@@ -309,7 +327,8 @@ _HOST = (np.ndarray, np.generic)
 class Leaf:
     """Where the gradient of a leaf tensor gathers.  It does not keep the tensor alive."""
 
-    __slots__ = ("__weakref__", "dtype", "grad", "hooks", "order", "post_hooks", "shape", "tensor")
+    __slots__ = ("__weakref__", "dtype", "grad", "hooks", "order", "post_hooks", "shape", "storage",
+                 "tensor")  # fmt: skip
     outs = None
     edges: tuple[Any, ...] = ()
     slots = None
@@ -319,6 +338,7 @@ class Leaf:
         self.tensor = weakref.ref(tensor)
         self.shape = tensor._array.shape
         self.dtype = tensor._array.dtype
+        self.storage = tensor._storage
         self.grad: Any = None
         self.hooks: list[Any] | None = None
         self.post_hooks: dict[int, Callable[[Any], Any]] | None = None

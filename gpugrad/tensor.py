@@ -223,6 +223,8 @@ class Tensor(TensorMethods):
         """The state shared with every tensor of the same memory, made on first use."""
         if self._storage is None:
             self._storage = Storage()
+            if self._node is not None:  # what kept the bare array finds the version through it
+                self._node.storage = self._storage
         return self._storage
 
     def numel(self) -> int:
@@ -465,7 +467,7 @@ class Tensor(TensorMethods):
             create_graph: record the gradient itself (then the graph is retained, too).
             inputs: gather gradients only for these leaves.
         """
-        from gpugrad.autograd import backward
+        from gpugrad.autograd.run import backward
 
         backward(self, gradient, retain_graph, create_graph, inputs)
 

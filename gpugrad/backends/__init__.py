@@ -13,10 +13,11 @@ from gpugrad.backends.numpy import NUMPY
 from gpugrad.devices import Device
 from gpugrad.errors import DeviceError
 
-__all__ = ["NUMPY", "Backend", "Namespace", "Places", "cuda", "for_array", "for_device"]
+__all__ = ["ARRAY_TYPES", "NUMPY", "Backend", "Namespace", "Places", "cuda", "for_array", "for_device"]
 
 _cuda: Backend | None = None
-_by_type: dict[type, Backend] = {NUMPY.array_type: NUMPY}
+#: Array classes in use and whose they are; CuPy's joins when it is loaded.
+ARRAY_TYPES: dict[type, Backend] = {NUMPY.array_type: NUMPY}
 
 
 def cuda() -> Backend:
@@ -30,7 +31,7 @@ def cuda() -> Backend:
         from gpugrad.backends.cupy import load
 
         _cuda = load()
-        _by_type[_cuda.array_type] = _cuda
+        ARRAY_TYPES[_cuda.array_type] = _cuda
     return _cuda
 
 
@@ -45,4 +46,4 @@ def for_device(device: Device) -> Backend:
 
 def for_array(array: object) -> Backend:
     """Return the backend that an array belongs to."""
-    return _by_type[type(array)]
+    return ARRAY_TYPES[type(array)]
