@@ -1,21 +1,84 @@
-"""gpugrad: a GPU-accelerated autograd engine in pure Python."""
+"""gpugrad: a GPU-accelerated autograd engine in pure Python.
 
-from __future__ import annotations
+This module holds the public names and no logic.  Ops come from their records
+(``gpugrad.publish``): a name that is not written here is looked up there.
+"""
 
 from typing import Any
 
-from gpugrad import ops as ops
+from gpugrad import ops as ops  # registers every record
 from gpugrad import publish as _publish
 
 _publish.start()
 
-from gpugrad.autograd import backward, grad  # noqa: E402, F401
-from gpugrad.modes import enable_grad, inference_mode, no_grad  # noqa: E402, F401
-from gpugrad.tensor import Tensor  # noqa: E402, F401
+# isort: off
+from gpugrad import autograd as autograd
+from gpugrad import cuda as cuda
+from gpugrad import linalg as linalg
+from gpugrad import nn as nn
+from gpugrad import random as random
+from gpugrad import special as special
+from gpugrad import utils as utils
+from gpugrad.config import config as config
+from gpugrad.config import get_default_dtype as get_default_dtype
+from gpugrad.config import set_default_dtype as set_default_dtype
+from gpugrad.devices import Device as device  # noqa: N813
+from gpugrad.dtypes import DType as dtype  # noqa: N813
+from gpugrad.dtypes import bfloat16 as bfloat16
+from gpugrad.dtypes import bool_ as bool  # noqa: A001
+from gpugrad.dtypes import can_cast as can_cast
+from gpugrad.dtypes import finfo as finfo
+from gpugrad.dtypes import float16 as float16
+from gpugrad.dtypes import float16 as half
+from gpugrad.dtypes import float32 as float  # noqa: A001
+from gpugrad.dtypes import float32 as float32
+from gpugrad.dtypes import float64 as double
+from gpugrad.dtypes import float64 as float64
+from gpugrad.dtypes import iinfo as iinfo
+from gpugrad.dtypes import int8 as int8
+from gpugrad.dtypes import int16 as int16
+from gpugrad.dtypes import int16 as short
+from gpugrad.dtypes import int32 as int  # noqa: A001
+from gpugrad.dtypes import int32 as int32
+from gpugrad.dtypes import int64 as int64
+from gpugrad.dtypes import int64 as long
+from gpugrad.dtypes import promote_types as promote_types
+from gpugrad.dtypes import uint8 as uint8
+from gpugrad.modes import enable_grad as enable_grad
+from gpugrad.modes import inference_mode as inference_mode
+from gpugrad.modes import is_grad_enabled as is_grad_enabled
+from gpugrad.modes import is_inference_mode_enabled as is_inference_mode_enabled
+from gpugrad.modes import no_grad as no_grad
+from gpugrad.modes import set_grad_enabled as set_grad_enabled
+from gpugrad.op import elementwise as elementwise
+from gpugrad.op import function as function
+from gpugrad.op import op as op
+from gpugrad.random import Generator as Generator
+from gpugrad.random import default_generator as default_generator
+from gpugrad.random import get_rng_state as get_rng_state
+from gpugrad.random import initial_seed as initial_seed
+from gpugrad.random import manual_seed as manual_seed
+from gpugrad.random import seed as seed
+from gpugrad.random import set_rng_state as set_rng_state
+from gpugrad.tensor import Size as Size
+from gpugrad.tensor import Tensor as Tensor
+# isort: on
+
+__version__ = "0.1.0"
+
+from math import e as e  # noqa: E402
+from math import inf as inf  # noqa: E402
+from math import nan as nan  # noqa: E402
+from math import pi as pi  # noqa: E402
+
+_lookup, _names = _publish.namespace("")
 
 
 def __getattr__(name: str) -> Any:
-    found = _publish.homes.get("", {}).get(name)
-    if found is None:
-        raise AttributeError(f"module 'gpugrad' has no attribute {name!r}")
-    return found
+    value = _lookup(name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_names()})

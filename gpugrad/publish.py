@@ -32,14 +32,17 @@ def publish(record: Op | Function) -> None:
         public = _wrapper(record)
     public.__doc__ = _documentation(record)
     record.public = public
-    table = homes.setdefault(record.home, {})
-    for name in (record.name, *record.aliases):
+    for alias in (record.name, *record.aliases):
+        # An alias with dots is the name in another namespace: "nn.functional.relu".
+        home, _, name = alias.rpartition(".")
+        home = home or record.home
+        table = homes.setdefault(home, {})
         table[name] = public
-        if record.method:
+        if record.method and home == record.home:
             setattr(TensorMethods, name, public)
-        if record.inplace:
+        if record.inplace and home == record.home:
             setattr(TensorMethods, f"{name}_", _inplace(record, f"{name}_"))
-            if not record.home:
+            if not home or home == "nn.functional":
                 table[f"{name}_"] = getattr(TensorMethods, f"{name}_")
     if record.operator:
         _attach_operator(record)
@@ -191,3 +194,19 @@ def start() -> None:
         if record.public is None:
             publish(record)
     registry.listener = publish
+
+
+def namespace(home: str) -> tuple[Any, Any]:
+    """``__getattr__`` and ``__dir__`` for the module that shows the public names of ``home``."""
+
+    def getattr_(name: str) -> Any:
+        found = homes.get(home, {}).get(name)
+        if found is None:
+            module = f"gpugrad.{home}" if home else "gpugrad"
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return found
+
+    def dir_() -> list[str]:
+        return sorted(homes.get(home, {}))
+
+    return getattr_, dir_

@@ -49,6 +49,8 @@ class Backend:
     name: str
     array_type: type
     xp: Namespace
+    #: The bare array module, for code that is written over either library.
+    library: Any
 
     def device_of(self, array: Any) -> Device:
         """Device that holds ``array``."""

@@ -35,6 +35,7 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     array_type = np.ndarray
+    library = np
     xp = Namespace(np, additions(np))
 
     def device_of(self, array: Any) -> Device:

@@ -234,9 +234,7 @@ def _multiply_high(xp: Any, w: Array, r: int) -> Array:
 
 def _round_keys(lo: int, hi: int) -> list[tuple[int, int]]:
     """The key of every round, in the upper half of a 64-bit word as the packed state wants it."""
-    return [
-        (((lo + i * W0) & _LOW32) << 32, ((hi + i * W1) & _LOW32) << 32) for i in range(ROUNDS)
-    ]
+    return [(((lo + i * W0) & _LOW32) << 32, ((hi + i * W1) & _LOW32) << 32) for i in range(ROUNDS)]
 
 
 def _rounds(xp: Any, a: Array, b: Array, t: Array, u: Array, keys: list[tuple[int, int]]) -> None:
