@@ -52,7 +52,6 @@ from gpugrad.modes import no_grad as no_grad
 from gpugrad.modes import set_grad_enabled as set_grad_enabled
 from gpugrad.op import elementwise as elementwise
 from gpugrad.op import function as function
-from gpugrad.op import op as op
 from gpugrad.random import Generator as Generator
 from gpugrad.random import default_generator as default_generator
 from gpugrad.random import get_rng_state as get_rng_state
@@ -74,10 +73,12 @@ from math import pi as pi  # noqa: E402
 _lookup, _names = _publish.namespace("")
 
 
-def __getattr__(name: str) -> Any:
-    value = _lookup(name)
-    globals()[name] = value
-    return value
+# Public names win over submodules of the same name: gpugrad.tensor is the function.
+globals().update(_publish.homes[""])
+
+
+def __getattr__(name: str) -> Any:  # ops that a user registered after the import
+    return _lookup(name)
 
 
 def __dir__() -> list[str]:

@@ -43,10 +43,12 @@ def check_writable(name: str, target: Tensor) -> None:
                 f"{name}: {what} that requires a gradient cannot be written in place while "
                 "recording; use `with gpugrad.no_grad():` or an out-of-place op"
             )
-    if target.is_inference() and not modes.inference and modes.grad and target.requires_grad:
-        raise AutogradError(f"{name}: an inference tensor cannot be written while recording")
+    if target.is_inference() and not modes.inference:
+        raise AutogradError(
+            f"{name}: a tensor made in inference_mode can be written only there; clone() it first"
+        )
     array = target._array
-    if type(array) is not Spec and any(
+    if type(array) is not Spec and array.size and any(
         stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)
     ):
         raise ViewError(

@@ -11,26 +11,47 @@ data; a docstring; one registration per name; a gradient names only what it can 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpugrad.errors import RegistrationError
 
 #: Annotations of op functions.  ``Array`` takes part in promotion and may carry a gradient;
 #: ``Index`` and ``Mask`` are integer or bool arrays and never do.  ``Dim`` and ``Dims`` are checked
 #: and made non-negative before the op runs; ``NewDim`` counts one more dimension than the input.
-Array = Any
-Index = Any
-Mask = Any
-Namespace = Any
-Dim = int
-NewDim = int
-Dims = int | tuple[int, ...] | None
-Shape = tuple[int, ...]
+#: ``Int`` and ``Ints`` are made plain ints (a tuple of them), whatever has an ``__index__``.
+if TYPE_CHECKING:
+    Array = Any
+    Index = Any
+    Mask = Any
+    Namespace = Any
+    Dim = int
+    NewDim = int
+    Dims = int | tuple[int, ...] | None
+    Shape = tuple[int, ...]
+else:
+    # At run time an annotation is only its name, so any distinct objects do.
+    class Array: ...
+
+    class Index: ...
+
+    class Mask: ...
+
+    class Dim: ...
+
+    class NewDim: ...
+
+    class Dims: ...
+
+    class Shape: ...
+
+    Namespace = Any
 
 #: Annotations of settings that mean work before the op runs (see ``signature.normalise``).
-NORMALISED = ("Dim", "NewDim", "Dims", "Shape", "Dim | None", "DType | None", "DType")
+NORMALISED = ("Dim", "NewDim", "Dims", "Shape", "Int", "Ints", "Dim | None", "Ints | None",
+              "DType | None", "DType")  # fmt: skip
 
 #: Settings that stay keyword-only in the public signature, as in PyTorch.
 KEYWORD_ONLY = frozenset(
@@ -173,6 +194,8 @@ class Function:
     operator: str = ""
     inplace: bool = False
     tolerance: float = 1.0
+    #: Whether the method is a property (``x.mT``).
+    attribute: bool = False
     module: str = ""
     public: Any = None
 
@@ -238,6 +261,14 @@ def _plain(value: Any) -> bool:
     return isinstance(value, _PLAIN) or type(value).__name__ in ("DType", "Device")
 
 
+def _annotation(value: Any) -> str:
+    """An annotation's text without module names, whether or not it was evaluated."""
+    text = value if isinstance(value, str) else (
+        value.__name__ if isinstance(value, type) else str(value)
+    )  # fmt: skip
+    return re.sub(r"\b(?:\w+\.)+", "", text)
+
+
 def _record(fn: Callable[..., Any], **fields: Any) -> Op:
     """Read an op's record off its function and register it."""
     name = fields.pop("name", None) or fn.__name__.rstrip("_")
@@ -252,7 +283,7 @@ def _record(fn: Callable[..., Any], **fields: Any) -> Op:
     arrays = tuple(positional[1:])
     if variadic:
         arrays += (code.co_varnames[code.co_argcount + code.co_kwonlyargcount],)
-    annotations = dict(fn.__annotations__)
+    annotations = {k: _annotation(v) for k, v in fn.__annotations__.items()}
     wrong = [a for a in arrays if annotations.get(a) not in ("Array", "Index", "Mask",
              "Array | None", "Index | None", "Mask | None")]  # fmt: skip
     if wrong:

@@ -11,6 +11,8 @@ import sys
 import weakref
 from typing import Any
 
+from gpugrad.errors import AutogradError
+
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -57,3 +59,27 @@ class Storage:
     def views(self) -> list[Any]:
         """Live views of this memory that were made while recording."""
         return [t for r in self._views or () if (t := r()) is not None]
+
+
+class InferenceStorage(Storage):
+    """Memory of a tensor made in ``inference_mode``: it has no version, so it cannot be kept.
+
+    Whoever keeps a tensor for a gradient reads its version, and that is where this raises.
+    """
+
+    __slots__ = ()
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        """Always raises."""
+        raise AutogradError(
+            "a tensor made in inference_mode has no version and cannot be kept for a gradient; "
+            "clone() it outside, or use no_grad instead"
+        )
+
+    @version.setter
+    def version(self, value: int) -> None:
+        pass
+
+    def bump(self) -> None:
+        """Writes are not counted."""

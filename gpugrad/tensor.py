@@ -29,7 +29,7 @@ from gpugrad.errors import (
 from gpugrad.methods import TensorMethods
 from gpugrad.modes import modes
 from gpugrad.spec import Spec
-from gpugrad.storage import Storage
+from gpugrad.storage import InferenceStorage, Storage
 from gpugrad.tape import Engine, Leaf, Node
 
 _new = object.__new__
@@ -289,7 +289,7 @@ class Tensor(TensorMethods):
 
     def is_inference(self) -> bool:
         """Whether it was made in ``inference_mode``."""
-        return bool(self.__dict__.get("_inference", False))
+        return type(self._storage) is InferenceStorage
 
     def data_ptr(self) -> int:
         """Address of the first element."""
@@ -445,10 +445,7 @@ class Tensor(TensorMethods):
 
     def detach(self) -> Tensor:
         """The same memory without history."""
-        t = wrap(self._array, None, 0, None if self.is_meta else self.storage_state())
-        if "_inference" in self.__dict__:
-            t.__dict__["_inference"] = True
-        return t
+        return wrap(self._array, None, 0, None if self.is_meta else self.storage_state())
 
     def detach_(self) -> Tensor:
         """Drop this tensor's history, in place."""
@@ -631,9 +628,9 @@ def _from_python(data: Any) -> np.ndarray[Any, Any]:
 
 
 def check_mode(tensor: Tensor) -> None:
-    """Mark a result made under ``inference_mode``."""
-    if modes.inference:
-        tensor.__dict__["_inference"] = True
+    """Mark a result made under ``inference_mode``; a view of an ordinary tensor stays ordinary."""
+    if modes.inference and tensor._storage is None:
+        tensor._storage = InferenceStorage()
 
 
 __all__ = ["TENSOR_TYPES", "Engine", "Size", "Tensor", "View", "from_data", "wrap"]
