@@ -31,13 +31,14 @@ from gpugrad.modes import modes
 from gpugrad.op import Op, registry
 from gpugrad.spec import Spec, result_of, spec_of
 from gpugrad.storage import Storage
-from gpugrad.tape import Constant, Node, Packed, plan_for
+from gpugrad.tape import Constant, Node, Packed, Plan, plan_for
 from gpugrad.tensor import TENSOR_TYPES, Tensor, View, check_mode, wrap
 
 _NDARRAY = np.ndarray
 _XP = backends.NUMPY.xp
 _new = object.__new__
 _HALF_NP = frozenset(d.np for d in dtypes.HALVES)
+_FLOAT_NP = frozenset(d.np for d in dtypes.FLOATS)
 _F32 = dtypes.float32
 
 
@@ -92,11 +93,11 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         arrays = [a._array if isinstance(a, Tensor) else a for a in args]
     recorded = needs and modes.grad and op.differentiable
     if recorded and not op.rules:
-        return op.fn(F, *args, **settings)
+        return _composed(op, args, settings, half)
     if type(first._array) is Spec:
         out = _on_meta(op, arrays, settings)
     else:
-        backend = backends.for_array(first._array)
+        backend = backends.ARRAY_TYPES[type(first._array)]
         if half is not None:
             arrays = [_to_f32(x) for x in arrays]
         try:
@@ -109,8 +110,8 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
             wanted = settings.get("dtype") or half
             out = _from_f32(out, wanted)
     many = type(out) is tuple or type(out) is list
-    outs = [wrap(x if type(x) is not np.generic and not isinstance(x, np.generic)
-                 else np.asarray(x)) for x in (out if many else (out,))]  # fmt: skip
+    outs = [wrap(x if type(x) is _NDARRAY or not isinstance(x, np.generic) else np.asarray(x))
+            for x in (out if many else (out,))]  # fmt: skip
     if op.view:
         _link_views(op, args[0], settings, outs)
     if recorded:
@@ -123,6 +124,23 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     if not many:
         return outs[0]
     return op.public.result_type(*outs) if op.outputs else tuple(outs)
+
+
+def _composed(op: Op, args: tuple[Any, ...], settings: dict[str, Any], half: DType | None) -> Any:
+    """A composite without a rule: run it on tensors, so that its parts are recorded.
+
+    16-bit floats are cast up before and down after, so its parts round like those of one op.
+    """
+    if half is None:
+        return op.fn(F, *args, **settings)
+    cast = registry["to"].public
+    wide = tuple(cast(a, _F32) if isinstance(a, Tensor) and a.dtype is half else a for a in args)
+    result = op.fn(F, *wide, **settings)
+    wanted = settings.get("dtype") or half
+    if isinstance(result, Tensor):
+        return cast(result, wanted) if result.dtype is _F32 else result
+    narrow = [cast(r, wanted) if r.dtype is _F32 else r for r in result]
+    return op.public.result_type(*narrow) if op.outputs else tuple(narrow)
 
 
 def _to_f32(x: Any) -> Any:
@@ -268,7 +286,7 @@ def _link_views(op: Op, source: Tensor, settings: dict[str, Any], outs: list[Ten
     root = array if array.base is None else array.base
     for i, t in enumerate(outs):
         x = t._array
-        if x is not array and x.base is not root and x.base is not array:
+        if x is not array and x.base is not root and x.base is not array and not _inside(x, array):
             continue  # reshape had to copy
         if x is array:  # the library gave the same object back; a view is a tensor of its own
             t._array = x.view()
@@ -281,49 +299,66 @@ def _link_views(op: Op, source: Tensor, settings: dict[str, Any], outs: list[Ten
             storage.add_view(t)
 
 
+def _inside(x: Any, array: Any) -> bool:
+    """Whether ``x`` looks into the memory of ``array``, for libraries that do not tell by ``base``.
+
+    Fresh memory never lies between two elements of a block in use, so touching ranges settle it.
+    """
+    return x.size == 0 or bool(backends.for_array(array).may_share_memory(x, array))
+
+
 def _track(op: Op, args: tuple[Any, ...], settings: dict[str, Any], outs: list[Tensor]) -> None:
     """Put one executed op on the tape."""
-    floating = [t.dtype.is_floating_point for t in outs]
-    if not any(floating):
+    floating = [_dtype_key(t._array) in _FLOAT_NP for t in outs]
+    if True not in floating:
         return
-    plan = plan_for(op, tuple(isinstance(a, Tensor) and a._node is not None for a in args))
-    edges = tuple(a._node if isinstance(a, Tensor) else None for a in args)
-    slots = tuple(a._slot if isinstance(a, Tensor) else 0 for a in args)
-    saved: tuple[Any, ...] | None = None
-    versions = None
-    if plan.kept:
-        kept: list[Any] = [None] * (plan.n_args + len(outs))
-        for i, keep in enumerate(plan.keep):
-            if keep:
-                a = args[i]
-                kept[i] = a if isinstance(a, Tensor) else Constant(a)
-        for i in plan.keep_outs:
-            kept[plan.n_args + i] = wrap(outs[i]._array, None, 0, outs[i].storage_state())
-        found = [getattr(k, "_version", 0) for k in kept]
-        versions = tuple(found) if any(found) else None
-        if modes.saved_hooks:
-            pack, unpack = modes.saved_hooks[-1]
-            kept = [Packed(k, pack, unpack) if isinstance(k, Tensor) else k for k in kept]
-        else:
-            for i, edge in enumerate(edges):
-                if edge is not None and edge.outs is None and isinstance(kept[i], Tensor):
-                    kept[i] = _bare(kept[i])
-        saved = tuple(kept)
+    edges = tuple([a._node if type(a) in TENSOR_TYPES else None for a in args])
+    slots = tuple([a._slot if type(a) in TENSOR_TYPES else 0 for a in args])
+    plan = plan_for(op, tuple([e is not None for e in edges]))
+    saved, versions = _keep(plan, args, edges, outs) if plan.kept else (None, None)
     first = outs[0]._array
     node = Node(op, plan, edges, slots if any(slots) else None, saved, versions, settings,
                 first.shape, _dtype_key(first))  # fmt: skip
     if plan.shapes:
-        node.shapes = tuple(getattr(a, "shape", ()) if a is not None else None for a in args)
-    if len(outs) > 1 or op.outputs or (not op.outputs and _always_many(op)):
+        node.shapes = tuple([getattr(a, "_array", a).shape if a is not None else None
+                             for a in args])  # fmt: skip
+    if op.outputs or len(outs) > 1 or _always_many(op):
         node.outs = tuple(
             (t._array.shape, _dtype_key(t._array) if f else None)
             for t, f in zip(outs, floating, strict=True)
         )
+    else:
+        node.storage = outs[0]._storage
     for i, t in enumerate(outs):
         if floating[i]:
             t._node, t._slot = node, i
-    if node.outs is None:
-        node.storage = outs[0]._storage
+
+
+def _keep(plan: Plan, args: tuple[Any, ...], edges: tuple[Any, ...],
+          outs: list[Tensor]) -> tuple[tuple[Any, ...], tuple[int, ...] | None]:  # fmt: skip
+    """What a node saves (see ``Node.saved``), and the versions where one is not 0."""
+    kept: list[Any] = [None] * (plan.n_args + len(outs))
+    versions = [0] * len(kept)
+    for i in plan.kept:
+        if i < plan.n_args:
+            a = args[i]
+            if type(a) not in TENSOR_TYPES:
+                kept[i] = Constant(a)
+                continue
+        else:
+            out = outs[i - plan.n_args]
+            a = wrap(out._array, None, 0, out.storage_state())
+        kept[i] = a
+        if a._storage is not None:
+            versions[i] = a._storage.version
+    if modes.saved_hooks:
+        pack, unpack = modes.saved_hooks[-1]
+        kept = [Packed(k, pack, unpack) if isinstance(k, Tensor) else k for k in kept]
+    else:
+        for i, edge in enumerate(edges):
+            if edge is not None and edge.outs is None and kept[i] is not None:
+                kept[i] = _bare(kept[i])
+    return tuple(kept), tuple(versions) if any(versions) else None
 
 
 def _bare(tensor: Tensor) -> Any:
@@ -339,6 +374,24 @@ def _always_many(op: Op) -> bool:
 def _dtype_key(array: Any) -> Any:
     d = array.dtype
     return d.np if type(d) is DType else d
+
+
+def _op_of_arrays(xp: backends.Namespace, name: str) -> Any:
+    """An op as a function of arrays: what ``xp.<name>`` is where the library has no such function."""
+    record = registry.by_xp.get(name)
+    if not isinstance(record, Op):
+        return None
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        arrays, settings = signature.bind(record, args, kwargs)
+        first = next(a for a in arrays if a is not None)
+        signature.normalise(record, first.ndim, settings)
+        return record.fn(xp, *arrays, **settings)
+
+    return run
+
+
+backends.Namespace.missing = _op_of_arrays
 
 
 # ---- lanes -----------------------------------------------------------------------------------

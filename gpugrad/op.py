@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     NewDim = int
     Dims = int | tuple[int, ...] | None
     Shape = tuple[int, ...]
+    Int = int
+    Ints = int | tuple[int, ...]
 else:
     # At run time an annotation is only its name, so any distinct objects do.
     class Array: ...
@@ -46,6 +48,10 @@ else:
     class Dims: ...
 
     class Shape: ...
+
+    class Int: ...
+
+    class Ints: ...
 
     Namespace = Any
 
@@ -331,7 +337,8 @@ def elementwise(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
             float suffix of libm names; a dict by kind (``"f"``, ``"i"``, ``"b"``) where they differ.
             A composite has none: its kernel is its own function run on ``Expr``.
         promotion: ``"keep"`` (result has the promoted dtype), ``"float"`` (integers become the
-            default float), ``"bool"`` (a comparison).
+            default float), ``"bool"`` (a comparison), ``"same"`` (as keep, but operands of
+            different dtypes are an error, as for PyTorch's matrix products).
         accepts: the kinds it takes, among ``b`` bool, ``i`` integer, ``f`` float.
         domain: ``(low, high)`` from which test inputs are drawn, or one such pair per array.
         inplace: whether PyTorch has a ``name_`` method.

@@ -39,13 +39,18 @@ def publish(record: Op | Function) -> None:
         table = homes.setdefault(home, {})
         table[name] = public
         if record.method and home == record.home:
-            setattr(TensorMethods, name, public)
+            setattr(TensorMethods, name, _method(record, public))
         if record.inplace and home == record.home:
             setattr(TensorMethods, f"{name}_", _inplace(record, f"{name}_"))
             if not home or home == "nn.functional":
                 table[f"{name}_"] = getattr(TensorMethods, f"{name}_")
     if record.operator:
         _attach_operator(record)
+
+
+def _method(record: Op | Function, public: Any) -> Any:
+    is_property = isinstance(record, Function) and record.attribute
+    return property(public) if is_property else public
 
 
 def _documentation(record: Op | Function) -> str:

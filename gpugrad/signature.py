@@ -105,6 +105,8 @@ def wrap_dim(op_name: str, dim: Any, ndim: int, what: str = "dim") -> int:
         DimError: if it is outside ``[-ndim, ndim)`` (a 0-d input takes 0 and -1).
         ArgumentError: if it is not an integer.
     """
+    if type(dim) is int and 0 <= dim < ndim:
+        return dim
     try:
         d = operator.index(dim)
     except TypeError:
@@ -122,6 +124,8 @@ def wrap_dims(op_name: str, dims: Any, ndim: int) -> tuple[int, ...] | None:
     """Make several dimensions non-negative; ``None`` and ``()`` mean all of them."""
     if dims is None:
         return None
+    if type(dims) is int and 0 <= dims < ndim:
+        return (dims,)
     if not isinstance(dims, tuple | list):
         dims = (dims,)
     wrapped = tuple(wrap_dim(op_name, d, ndim) for d in dims)
@@ -140,18 +144,30 @@ def int_tuple(op_name: str, name: str, value: Any) -> tuple[int, ...]:
         raise ArgumentError(f"{op_name}: {name} must be ints, got {value!r}") from None
 
 
+def plain_int(op_name: str, name: str, value: Any) -> int:
+    """Read an int, or anything that stands for one (a 0-d integer tensor)."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentError(f"{op_name}: {name} must be an int, got {value!r}") from None
+
+
 def normalise(op: Op, ndim: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Check and complete dims, shapes and dtypes; settings become plain, comparable data."""
     for name, kind in op.normal:
         value = settings[name]
         if kind == "Dims":
             settings[name] = wrap_dims(op.name, value, ndim)
-        elif kind == "Shape":
+        elif kind in ("Shape", "Ints"):
             settings[name] = int_tuple(op.name, name, value)
         elif kind == "NewDim":
             settings[name] = wrap_dim(op.name, value, ndim + 1, name)
         elif value is None:
             continue
+        elif kind == "Ints | None":
+            settings[name] = int_tuple(op.name, name, value)
+        elif kind == "Int":
+            settings[name] = plain_int(op.name, name, value)
         elif kind.startswith("DType"):
             settings[name] = dtypes.as_dtype(value)
         else:
@@ -178,6 +194,11 @@ def compute_dtype(op: Op, args: Sequence[Any]) -> DType | None:
             ranks[0 if a.ndim else 1].append(a.dtype)
     if not any(ranks):
         return None
+    if op.promotion == "same" and len(mixed := {d for rank in ranks for d in rank}) > 1:
+        raise DTypeError(
+            f"{op.name}: operands have the dtypes {' and '.join(sorted(d.name for d in mixed))}; "
+            "they must be the same: cast one with .to(dtype)"
+        )
     dtype = dtypes.result_type(*ranks)
     if op.promotion == "float" and dtype.category != dtypes.FLOAT:
         dtype = config.default_dtype

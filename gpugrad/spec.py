@@ -70,7 +70,8 @@ def result_of(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     if op.promotion == "bool":
         dtype = dtypes.bool_
     shapes = [a.shape for a in args if isinstance(a, Spec)]
-    return Spec(signature.broadcast_shapes(op.name, *shapes), dtype or config.default_dtype)
+    spec = Spec(signature.broadcast_shapes(op.name, *shapes), dtype or config.default_dtype)
+    return (spec,) * len(op.outputs) if op.outputs else spec
 
 
 class _SpecNamespace:

@@ -19,8 +19,15 @@ class Namespace:
         self.__dict__.update(extras)
         self._library = library
 
+    #: Finds an op for a name that the library lacks; ``gpugrad.dispatch`` sets it.
+    missing: Callable[[Namespace, str], Any] | None = None
+
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._library, name)
+        value = getattr(self._library, name, None)
+        if value is None and self.missing is not None:
+            value = self.missing(name)
+        if value is None:
+            raise AttributeError(f"neither {self._library.__name__} nor an op is named {name!r}")
         setattr(self, name, value)
         return value
 
@@ -74,6 +81,10 @@ class Backend:
 
     def synchronize(self, device: Device | None = None) -> None:
         """Wait until queued work on ``device`` is done."""
+
+    def may_share_memory(self, a: Any, b: Any) -> bool:
+        """Whether the ranges of memory that two arrays span touch."""
+        raise NotImplementedError
 
     def shares_memory(self, a: Any, b: Any) -> bool:
         """Whether any element of ``a`` is also an element of ``b``."""

@@ -53,6 +53,9 @@ class NumpyBackend(Backend):
     def copyto(self, target: Any, source: Any) -> None:
         quiet.run(np.copyto, target, source, casting="unsafe")
 
+    def may_share_memory(self, a: Any, b: Any) -> bool:
+        return bool(np.may_share_memory(a, b))
+
     def shares_memory(self, a: Any, b: Any) -> bool:
         try:
             return bool(np.shares_memory(a, b, max_work=1000))

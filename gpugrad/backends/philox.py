@@ -72,14 +72,13 @@ def uniform(xp: Any, seed: int, offset: int, n: int, dtype: Any) -> Array:
     ``p`` is 53 (float64, of a 64-bit word), 24 (float32), 11 (float16) or 8 (bfloat16): every value
     is exact in the dtype, so none is rounded up to 1.
     """
-    name = np.dtype(dtype).name
-    if name == "float64":
+    if _work(xp, dtype)[0] is xp.float64:
         out = xp.empty(n, xp.float64)
         for start, stop, words in _stream(xp, seed, offset, n, 2):
             out[start:stop] = _top(xp, words.view(xp.uint64), 53)[: stop - start]
         out *= 2.0**-53
         return out
-    precision = {"float32": 24, "float16": 11, "bfloat16": 8}[name]
+    precision = {"float32": 24, "float16": 11, "bfloat16": 8}[np.dtype(dtype).name]
     out = xp.empty(n, dtype)
     unit = xp.float32(2.0**-precision)
     for start, stop, words in _stream(xp, seed, offset, n):
@@ -266,7 +265,7 @@ def _stream(
     piece: each of these rounds has one product of plain numbers.
     """
     total = -(-n * per // 4)
-    size = min(_HOST_BLOCKS if _is_numpy(xp) else _DEVICE_BLOCKS, _whole(total))
+    size = min(_HOST_BLOCKS if _is_numpy(xp) else _DEVICE_BLOCKS, _whole(max(total, 1)))
     shift, m0, m1 = xp.uint64(32), xp.uint64(M0), xp.uint64(M1)
     keys = _round_keys(seed & _LOW32, seed >> 32 & _LOW32)
     (k0, k1), (j0, j1) = keys[:2]

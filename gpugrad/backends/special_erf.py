@@ -31,8 +31,8 @@ _ERFCX = (
     0.0035854154854663067, -0.14024059858554522, 1.2375126308378275,
 )  # fmt: skip
 
-# For float32: erf(x) / x in x**2 on [0, 1], error 1e-9, and log erfc(x) on [1, 4], error 2e-9.  At 4
-# the float32 result is 1.
+# For float32: erf(x) / x in x**2 on [0, 1], error 1e-9, and log erfc(x) on [1, 4], error 2e-9.
+# From 4 on erf is 1 in float32.
 _ERF_SINGLE = (
     7.875874871388078e-05, -0.000801686430349946, 0.005189087241888046, -0.02685421146452427,
     0.11283594369888306, -0.3761262595653534, 1.1283791065216064,

@@ -15,12 +15,12 @@ FLOORS = {
     "backends": 1,
     "op": 2, "samples": 2, "expr": 2, "spec": 2, "signature": 2, "symbolic": 2,
     "codegen": 3,
-    "tensor": 4, "methods": 4, "functional_namespace": 4, "tape": 4, "function": 4, "autograd": 4,
-    "dispatch": 4, "modes": 4, "storage": 4, "printing": 4, "inplace": 4, "publish": 4,
+    "tensor": 4, "methods": 4, "functional_namespace": 4, "tape": 4, "autograd": 4,
+    "dispatch": 4, "modes": 4, "random": 4, "storage": 4, "printing": 4, "inplace": 4, "publish": 4,
     "ops": 5,
     "graph": 6,
-    "nn": 7, "optim": 7, "data": 7, "io": 7, "linalg": 7, "special": 7, "fft": 7,
-    "distributed": 8, "amp": 8, "models": 8, "cli": 8, "train": 8, "testing": 8, "stubs": 8,
+    "nn": 7, "optim": 7, "data": 7, "io": 7, "linalg": 7, "special": 7, "fft": 7, "cuda": 7, "utils": 7,
+    "distributed": 8, "amp": 8, "models": 8, "cli": 8, "train": 8, "testing": 8, "stubs": 8, "listing": 8,
     "gpugrad": 9,
 }  # fmt: skip
 

@@ -203,7 +203,10 @@ def test_polygamma(n: int) -> None:
     scale = math.factorial(n) * np.abs(x - np.rint(x)) ** -(n + 1.0)
     off = special.polygamma(np, n, x) - oracle.polygamma(n, x)
     assert np.max(np.abs(off) / scale) < 1e-12
-    assert error(special.polygamma(np, n, np.float32([0.5])), oracle.polygamma(n, [0.5])) < 1e-6
+    assert (
+        error(special.polygamma(np, n, np.array([0.5], np.float32)), oracle.polygamma(n, [0.5]))
+        < 1e-6
+    )
 
 
 def test_polygamma_refuses_a_negative_order() -> None:
