@@ -26,6 +26,7 @@ from gpugrad.errors import (
     SettingError,
     ShapeError,
 )
+from gpugrad.functional_namespace import F
 from gpugrad.methods import TensorMethods
 from gpugrad.modes import modes
 from gpugrad.spec import Spec
@@ -564,7 +565,7 @@ def wrap(array: Any, node: Any = None, slot: int = 0, storage: Storage | None = 
     return t
 
 
-tape.wrap = wrap
+F.wrap = wrap  # the tape makes tensors, and stands below them
 
 
 def _rebuild(cls: type[Tensor], data: Any, dtype: DType, device: Device, requires_grad: bool,

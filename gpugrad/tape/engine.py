@@ -1,0 +1,323 @@
+"""The chain rule in reverse: one pass over a graph, newest node first."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpugrad import backends, dtypes
+from gpugrad.dtypes import DType
+from gpugrad.errors import AutogradError, DTypeError, ShapeError
+from gpugrad.functional_namespace import F
+from gpugrad.modes import modes
+from gpugrad.tape.nodes import HOST, Leaf, add_into
+from gpugrad.tape.plan import HALF_NP
+
+if TYPE_CHECKING:
+    from gpugrad.tensor import Tensor
+
+
+def _calibrate() -> int:
+    # Reference count of an array that only a local variable holds.  Measured, not assumed: newer
+    # interpreters borrow references and count one less.
+    g = object()
+    return getrefcount(g)
+
+
+_ALONE = _calibrate()
+
+
+class Engine:
+    """One backward pass: a heap of nodes that have gradients waiting."""
+
+    def __init__(self, create_graph: bool, retain_graph: bool,
+                 needed: set[Any] | None = None) -> None:  # fmt: skip
+        self._create, self._retain, self._needed = create_graph, retain_graph, needed
+        self._grads: dict[Any, Any] = {}
+        self._heap: list[tuple[int, Any]] = []
+        self._owned: set[Any] = set()
+        #: (node, slot) -> gradient, for ``autograd.grad``
+        self.captured: dict[tuple[Any, int], Any] = {}
+        self._capture: dict[Any, set[int]] = {}
+        self._leaves: set[Any] | None = None
+
+    def capture(self, node: Any, slot: int) -> None:
+        """Remember the gradient of this output instead of (for a leaf) accumulating it."""
+        self._capture.setdefault(node, set()).add(slot)
+
+    def only_leaves(self, leaves: Iterable[Any]) -> None:
+        """Accumulate into these leaves and no others."""
+        self._leaves = set(leaves)
+
+    def seed(self, node: Any, slot: int, g: Any) -> None:
+        """Start from this gradient of one output."""
+        self._push(node, slot, g)
+
+    def _push(self, node: Any, slot: int, g: Any) -> None:
+        grads = self._grads
+        held = grads.get(node)
+        if node.outs is not None:
+            if held is None:
+                held = grads[node] = [None] * len(node.outs)
+                heapq.heappush(self._heap, (node.order, node))
+            held[slot] = g if held[slot] is None else self._add(held[slot], g)
+        elif held is None:
+            grads[node] = g
+            heapq.heappush(self._heap, (node.order, node))
+        elif self._create:
+            grads[node] = held + g
+        elif node in self._owned:
+            backends.NUMPY.run(add_into, held, g) if isinstance(held, HOST) else add_into(held, g)
+        else:
+            grads[node] = self._add(held, g)
+            if type(grads[node]) is np.ndarray:
+                self._owned.add(node)
+
+    def _add(self, a: Any, b: Any) -> Any:
+        if not self._create and isinstance(a, HOST):
+            return backends.NUMPY.run(np.add, a, b)
+        return a + b
+
+    def run(self) -> None:
+        """Visit nodes, newest first, until no gradient is waiting."""
+        heap, grads, needed, create = self._heap, self._grads, self._needed, self._create
+        pop, push = heapq.heappop, heapq.heappush
+        retain = self._retain
+        special = self._capture
+        while heap:
+            node = pop(heap)[1]
+            g = grads.pop(node)
+            if node.hooks is not None:
+                g = self._tensor_hooks(node, g)
+            if special and node in special:
+                self._take(node, g)
+            if type(node) is Leaf:
+                if not special and (self._leaves is None or node in self._leaves):
+                    if not create:
+                        if type(g) is np.generic or isinstance(g, np.generic):
+                            g = np.asarray(g)
+                        if g.base is not None or getrefcount(g) > _ALONE:
+                            g = g.copy()
+                    node.accumulate(g, create)
+                continue
+            if node.outs is not None:
+                g = _fill_missing(node, g, create)
+            if node.hooks is not None:
+                g = self._pre_hooks(node, g)
+            gs = node.apply(g, create)
+            if not retain:
+                node.release()
+            if modes.anomaly:
+                check_anomaly(node, gs)
+            if node.hooks is not None:
+                gs = self._post_hooks(node, gs, g)
+            if len(gs) != len(node.edges):
+                raise AutogradError(
+                    f"gradient of {node.op.name} returned {len(gs)} values for "
+                    f"{len(node.edges)} inputs"
+                )
+            g = None
+            slots = node.slots
+            for i, edge in enumerate(node.edges):
+                if edge is None or (gi := gs[i]) is None:
+                    continue
+                if needed is not None and edge not in needed:
+                    continue
+                if slots is None and edge.outs is None:
+                    if gi.shape != edge.shape or gi.dtype is not edge.dtype:
+                        gi = fit(gi, edge.shape, edge.dtype, node)
+                    # The common case of `_push`, written out: one consumer, one output.
+                    if edge not in grads:
+                        grads[edge] = gi
+                        push(heap, (edge.order, edge))
+                        continue
+                    self._push(edge, 0, gi)
+                else:
+                    slot = 0 if slots is None else slots[i]
+                    shape, dtype = (
+                        (edge.shape, edge.dtype) if edge.outs is None else edge.outs[slot]
+                    )
+                    self._push(edge, slot, fit(gi, shape, dtype, node))
+            gs = gi = None  # else the arrays would not be ours alone when they reach a leaf
+
+    def _take(self, node: Any, g: Any) -> None:
+        for slot in self._capture[node]:
+            value = g if node.outs is None else g[slot]
+            if value is not None:
+                self.captured[node, slot] = value
+
+    def _lift(self, g: Any) -> Any:
+        if g is None or self._create:
+            return g
+        return F.wrap(np.asarray(g) if isinstance(g, np.generic) else g, None)
+
+    def _drop(self, t: Any) -> Any:
+        return t if t is None or self._create else t._array
+
+    def _tensor_hooks(self, node: Any, g: Any) -> Any:
+        for kind, slot, hook in list(node.hooks):
+            if kind != "tensor":
+                continue
+            before = g if node.outs is None else g[slot]
+            if before is None:
+                continue
+            after = hook(self._lift(before))
+            if after is None:
+                continue
+            if after.shape != before.shape:
+                raise ShapeError(
+                    f"a hook on a gradient of shape {tuple(before.shape)} returned "
+                    f"{tuple(after.shape)}; it must return the same shape or None"
+                )
+            if node.outs is None:
+                g = self._drop(after)
+            else:
+                g[slot] = self._drop(after)
+        return g
+
+    def _pre_hooks(self, node: Any, g: Any) -> Any:
+        for kind, _, hook in list(node.hooks):
+            if kind == "pre":
+                single = type(g) is not tuple
+                given = (g,) if single else g
+                result = hook(tuple(self._lift(x) for x in given))
+                if result is not None:
+                    result = tuple(result) if isinstance(result, tuple | list) else (result,)
+                    dropped = tuple(self._drop(x) for x in result)
+                    g = dropped[0] if single else dropped
+        return g
+
+    def _post_hooks(self, node: Any, gs: Any, g: Any) -> Any:
+        for kind, _, hook in list(node.hooks):
+            if kind == "post":
+                given = g if type(g) is tuple else (g,)
+                result = hook(
+                    tuple(self._lift(x) for x in gs), tuple(self._lift(x) for x in given)
+                )
+                if result is not None:
+                    result = tuple(result) if isinstance(result, tuple | list) else (result,)
+                    gs = tuple(self._drop(x) for x in result)
+        return gs
+
+
+def _fill_missing(node: Any, g: list[Any], create: bool) -> Any:
+    """Zeros for outputs nobody used; one differentiable output is passed bare."""
+    have = next(x for x in g if x is not None)
+    filled: list[Any] = []
+    for (shape, dtype), x in zip(node.outs, g, strict=True):
+        if dtype is None:
+            continue  # an integer output: it has no gradient
+        if x is None:
+            x = _zeros(shape, dtype, have, create)
+        filled.append(x)
+    # A record with named outputs gets its one gradient bare; split and unbind always get a tuple.
+    return filled[0] if len(filled) == 1 and node.op.outputs else tuple(filled)
+
+
+def _zeros(shape: tuple[int, ...], dtype: Any, like: Any, create: bool) -> Any:
+    array = like._array if create else like
+    library = backends.NUMPY if isinstance(array, HOST) else backends.for_array(array)
+    zeros = library.xp.zeros(shape, dtype=dtype)
+    return F.wrap(zeros, None) if create else zeros
+
+
+def fit(g: Any, shape: tuple[int, ...], dtype: Any, node: Any) -> Any:
+    """Sum a gradient over the dimensions that were broadcast, and cast it to the input's dtype.
+
+    Raises:
+        ShapeError: if the gradient's shape cannot come from broadcasting ``shape``.
+    """
+    if g.shape != shape:
+        lead = len(g.shape) - len(shape)
+        ones = tuple(
+            i for i, s in enumerate(shape, lead) if s == 1 and lead >= 0 and g.shape[i] != 1
+        )
+        if lead < 0 or any(s not in (1, g.shape[i]) for i, s in enumerate(shape, lead)):
+            raise ShapeError(
+                f"gradient of {node.op.name} has shape {tuple(g.shape)}, its input {shape}; "
+                "a gradient must have the input's shape or one that it broadcasts to"
+            )
+        tensor = not isinstance(g, HOST) and hasattr(g, "_node")
+        xp: Any = F if tensor else backends.NUMPY.xp if isinstance(g, HOST) else (
+            backends.for_array(g).xp)  # fmt: skip
+        axes = (*range(lead), *ones)
+        g = xp.sum(g, axis=axes, keepdims=True) if axes else g
+        if g.shape != shape:
+            g = xp.reshape(g, shape)
+    if hasattr(g, "_node"):
+        return g if g._array.dtype == dtype else F.astype(g, dtypes.from_numpy(dtype))
+    return g if g.dtype == dtype else g.astype(dtype)
+
+
+def check_anomaly(node: Any, gs: Iterable[Any]) -> None:
+    """Raise if a gradient holds NaN, naming the forward op and the line that called it."""
+    for i, g in enumerate(gs):
+        if g is None:
+            continue
+        array = g._array if hasattr(g, "_node") else g
+        if array.dtype.kind != "f" and array.dtype not in HALF_NP:
+            continue
+        if bool((array != array).any()):
+            site = node.meta["site"] if node.meta else "an unknown line (anomaly mode was off)"
+            raise AutogradError(
+                f"{node.name()} returned nan for its input {i}; "
+                f"the forward op {node.op.name} was called at {site}"
+            )
+
+
+def reachable(roots: Iterable[Any], targets: set[Any]) -> set[Any]:
+    """All nodes on a path from a root to a target, found without recursion."""
+    order: list[Any] = []
+    seen: set[Any] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        order.append(node)
+        stack.extend(e for e in node.edges if e is not None and e not in seen)
+    order.sort(key=lambda n: -n.order)  # oldest first: inputs before the nodes that use them
+    needed = {n for n in order if n in targets}
+    for node in order:
+        if any(e in needed for e in node.edges if e is not None):
+            needed.add(node)
+    return needed
+
+
+def start_gradient(tensor: Tensor, gradient: Any, create_graph: bool, caller: str) -> Any:
+    """Check a root and its gradient; ones for a scalar without one."""
+    if tensor._node is None:
+        kind = tensor.dtype
+        why = (
+            f"its dtype is {kind}, and only floating tensors have gradients"
+            if not kind.is_floating_point
+            else "no input of its history required one"
+        )
+        raise AutogradError(f"{caller}: the tensor does not require a gradient: {why}")
+    array = tensor._array
+    if gradient is None:
+        if math.prod(array.shape) != 1:
+            raise AutogradError(
+                f"{caller}: a gradient can be started by itself only for a scalar; the output has "
+                f"shape {tuple(array.shape)}: reduce it, or pass a gradient of that shape"
+            )
+        ones = backends.for_array(array).xp.ones_like(array)
+        return F.wrap(ones, None) if create_graph else ones
+    if not hasattr(gradient, "_array"):
+        raise AutogradError(f"{caller}: gradients must be tensors or None, got {type(gradient)}")
+    if tuple(gradient.shape) != tuple(array.shape):
+        raise ShapeError(
+            f"{caller}: gradient of shape {tuple(gradient.shape)} for an output of shape "
+            f"{tuple(array.shape)}; they must be the same"
+        )
+    if not isinstance(gradient.dtype, DType) or not gradient.dtype.is_floating_point:
+        raise DTypeError(f"{caller}: the gradient must be floating, got {gradient.dtype}")
+    if create_graph:
+        return fit(gradient, array.shape, array.dtype, tensor._node)
+    return fit(gradient._array, array.shape, array.dtype, tensor._node)
