@@ -16,6 +16,7 @@ from gpugrad import autograd as autograd
 from gpugrad import cuda as cuda
 from gpugrad import linalg as linalg
 from gpugrad import nn as nn
+from gpugrad import optim as optim
 from gpugrad import random as random
 from gpugrad import special as special
 from gpugrad import utils as utils

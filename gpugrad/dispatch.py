@@ -9,14 +9,13 @@ case (plain tensors of one dtype on the CPU), which hands everything else to ``c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
 
 from gpugrad import backends, dtypes, signature
 from gpugrad.backends.numpy import quiet
-from gpugrad.devices import CPU, META
+from gpugrad.devices import CPU
 from gpugrad.dtypes import DType
 from gpugrad.errors import (
     ArgumentError,
@@ -30,13 +29,10 @@ from gpugrad.functional_namespace import F
 from gpugrad.modes import modes
 from gpugrad.op import Op, registry
 from gpugrad.spec import Spec, result_of, spec_of
-from gpugrad.storage import Storage
-from gpugrad.tape import Constant, Node, Packed, Plan, plan_for
+from gpugrad.tape import Constant, Node, Packed, PackedSaved, Plan, plan_for
 from gpugrad.tensor import TENSOR_TYPES, Tensor, View, check_mode, wrap
 
 _NDARRAY = np.ndarray
-_XP = backends.NUMPY.xp
-_new = object.__new__
 _HALF_NP = frozenset(d.np for d in dtypes.HALVES)
 _FLOAT_NP = frozenset(d.np for d in dtypes.FLOATS)
 _F32 = dtypes.float32
@@ -108,7 +104,7 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
             _explain(op, args, settings, error)
         if half is not None:
             wanted = settings.get("dtype") or half
-            out = _from_f32(out, wanted)
+            out = backend.run(_from_f32, out, wanted)
     many = type(out) is tuple or type(out) is list
     outs = [wrap(x if type(x) is _NDARRAY or not isinstance(x, np.generic) else np.asarray(x))
             for x in (out if many else (out,))]  # fmt: skip
@@ -263,7 +259,7 @@ def _explain(op: Op, args: tuple[Any, ...], settings: dict[str, Any], error: Exc
         result_of(op, tuple(specs), settings)
     except GpugradError as known:
         raise known from None
-    except Exception:  # noqa: S110, BLE001 - the library's error below says more
+    except Exception:
         pass
     operands = ", ".join(
         f"{tuple(a.shape)} {a.dtype.name}" if isinstance(a, Spec) else repr(a) for a in specs
@@ -353,11 +349,11 @@ def _keep(plan: Plan, args: tuple[Any, ...], edges: tuple[Any, ...],
             versions[i] = a._storage.version
     if modes.saved_hooks:
         pack, unpack = modes.saved_hooks[-1]
-        kept = [Packed(k, pack, unpack) if isinstance(k, Tensor) else k for k in kept]
-    else:
-        for i, edge in enumerate(edges):
-            if edge is not None and edge.outs is None and kept[i] is not None:
-                kept[i] = _bare(kept[i])
+        packed = [Packed(k, pack, unpack) if isinstance(k, Tensor) else k for k in kept]
+        return PackedSaved(packed), None
+    for i, edge in enumerate(edges):
+        if edge is not None and edge.outs is None and kept[i] is not None:
+            kept[i] = _bare(kept[i])
     return tuple(kept), tuple(versions) if any(versions) else None
 
 
@@ -392,154 +388,3 @@ def _op_of_arrays(xp: backends.Namespace, name: str) -> Any:
 
 
 backends.Namespace.missing = _op_of_arrays
-
-
-# ---- lanes -----------------------------------------------------------------------------------
-
-
-def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
-    """The straight path of a one-array elementwise op with default settings."""
-    fn, native = op.fn, op.native
-    bits = (True,)
-
-    def lane(input: Any) -> Any:
-        if type(input) in TENSOR_TYPES and modes.plain:
-            x = input._array
-            if type(x) is _NDARRAY and x.dtype in native:
-                n = input._node
-                if n is None or not modes.grad or not op.differentiable:
-                    node = None
-                elif op.rules:
-                    node = True
-                else:
-                    return call(op, (input,), dict(defaults))
-                r = quiet.run(fn, _XP, x)
-                if type(r) is not _NDARRAY:
-                    r = np.asarray(r)
-                t = _new(Tensor)
-                t._array = r
-                t._slot = 0
-                t._storage = None
-                t._view = None
-                if node is None:
-                    t._node = None
-                    return t
-                plan = op.plans.get(bits) or plan_for(op, bits)
-                saved = versions = None
-                if plan.kept:
-                    kept_out = None
-                    if plan.keep_outs:
-                        t._storage = Storage()
-                        kept_out = wrap(r, None, 0, t._storage)
-                    if plan.keep[0]:
-                        saved = (x if n.outs is None else input, kept_out)
-                        s = input._storage
-                        if s is not None and s.version:
-                            versions = (s.version, 0)
-                    else:
-                        saved = (None, kept_out)
-                k = input._slot
-                t._node = node = Node(op, plan, (n,), (k,) if k else None, saved, versions,
-                                      defaults, r.shape, r.dtype)  # fmt: skip
-                node.storage = t._storage
-                if plan.shapes:
-                    node.shapes = (x.shape,)
-                return t
-        return call(op, (input,), dict(defaults))
-
-    return lane
-
-
-def binary_lane(op: Op, defaults: dict[str, Any],
-                slow: Callable[..., Any] = call) -> Callable[[Any, Any], Any]:  # fmt: skip
-    """The straight path of a two-array elementwise op: tensors of one dtype, or a float number."""
-    fn, native = op.fn, op.native
-    # A bare number stays a weak scalar only in a leaf, whose function is one library call.
-    numbers = (float, int) if op.leaf and op.promotion != "float" else ()
-    floats = native & {dtypes.float32.np, dtypes.float64.np}
-    if op.promotion == "float" and op.leaf:
-        numbers = (float, int)
-
-    def lane(input: Any, other: Any) -> Any:
-        if type(input) in TENSOR_TYPES and modes.plain:
-            x = input._array
-            y: Any = None
-            n2 = None
-            k2 = 0
-            if type(other) in TENSOR_TYPES:
-                y = other._array
-                if type(y) is _NDARRAY and y.dtype is x.dtype and x.dtype in native:
-                    n2 = other._node
-                    k2 = other._slot
-                else:
-                    y = None
-            elif type(other) in numbers and x.dtype in floats:
-                y = other
-            if y is not None and type(x) is _NDARRAY:
-                n1 = input._node
-                recorded = (
-                    (n1 is not None or n2 is not None) and modes.grad and op.differentiable
-                )
-                if recorded and not op.rules:
-                    return slow(op, (input, other), dict(defaults))
-                try:
-                    r = quiet.run(fn, _XP, x, y)
-                except (ValueError, TypeError, OverflowError):
-                    return slow(op, (input, other), dict(defaults))
-                if type(r) is not _NDARRAY:
-                    r = np.asarray(r)
-                t = _new(Tensor)
-                t._array = r
-                t._slot = 0
-                t._storage = None
-                t._view = None
-                if not recorded:
-                    t._node = None
-                    return t
-                bits = (n1 is not None, n2 is not None)
-                plan = op.plans.get(bits) or plan_for(op, bits)
-                saved = versions = None
-                if plan.kept:
-                    keep = plan.keep
-                    a = b = c = None
-                    va = vb = 0
-                    if keep[0]:
-                        a = x if n1 is not None and n1.outs is None else input
-                        s = input._storage
-                        if s is not None:
-                            va = s.version
-                    if keep[1]:
-                        if y is other:
-                            b = Constant(y)
-                        else:
-                            b = y if n2 is not None and n2.outs is None else other
-                            s = other._storage
-                            if s is not None:
-                                vb = s.version
-                    if plan.keep_outs:
-                        t._storage = Storage()
-                        c = wrap(r, None, 0, t._storage)
-                    saved = (a, b, c)
-                    if va or vb:
-                        versions = (va, vb, 0)
-                k1 = input._slot
-                t._node = node = Node(op, plan, (n1, n2), (k1, k2) if k1 or k2 else None, saved,
-                                      versions, defaults, r.shape, r.dtype)  # fmt: skip
-                node.storage = t._storage
-                if plan.shapes:
-                    node.shapes = (x.shape, getattr(y, "shape", ()))
-                return t
-        return slow(op, (input, other), dict(defaults))
-
-    return lane
-
-
-def operator_slow(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-    """The general path for a Python operator: a foreign operand gets its own chance."""
-    for a in args:
-        if not isinstance(a, (Tensor, complex, np.generic, *signature.NUMBERS)):
-            return NotImplemented
-    return call(op, args, settings)
-
-
-__all__ = ["META", "binary_lane", "call", "operator_slow", "prepare", "unary_lane"]

@@ -46,6 +46,10 @@ class ViewError(GpugradError, RuntimeError):
     """A view that the memory layout cannot express, or a write through overlapping memory."""
 
 
+class DivisionError(GpugradError, RuntimeError, ZeroDivisionError):
+    """An integer was divided by zero."""
+
+
 class LinAlgError(GpugradError, RuntimeError):
     """A matrix that cannot be inverted or factored as asked."""
 

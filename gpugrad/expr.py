@@ -60,6 +60,11 @@ def cast(value: Any, dtype: DType) -> Any:
     return Expr(registry["to"], (value,), dtype, settings={"dtype": dtype})
 
 
+def constant(value: Any, dtype: DType) -> Expr:
+    """A number of a dtype as an expression of its own."""
+    return Expr(registry["to"], (value,), dtype, settings={"dtype": dtype})
+
+
 def apply(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     """Apply an elementwise op to expressions: a leaf becomes a node, a composite unfolds.
 
@@ -77,13 +82,22 @@ def apply(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         )
     else:
         dtype = next(a.dtype for a in args if isinstance(a, Expr))
-    if not op.leaf:
+    if not op.leaf or not _spelt(op, settings):
         return op.fn(EXPR, *args, **settings)
     return Expr(op, args, dtypes.bool_ if op.promotion == "bool" else dtype, settings=settings)
 
 
+def _spelt(op: Op, settings: dict[str, Any]) -> bool:
+    """Whether a leaf's spelling covers these settings; where it names none, only the defaults."""
+    return all(f"{{{k}}}" in str(op.c) or v == op.settings[k] for k, v in settings.items())
+
+
 class _ExprNamespace:
     """``xp`` over expressions: every elementwise op by its array-API name."""
+
+    def zeros_like(self, x: Expr) -> Expr:
+        """A constant; a gradient rule's way to say that nothing flows."""
+        return constant(0, x.dtype)
 
     def __getattr__(self, name: str) -> Any:
         record = registry.by_xp.get(name)
@@ -101,40 +115,43 @@ class _ExprNamespace:
 EXPR: Any = _ExprNamespace()
 
 
-def schedule(outputs: Sequence[Expr]) -> list[Expr]:
-    """Return every node that the outputs need, inputs left out, each after its arguments.
+def schedule(outputs: Sequence[Expr]) -> tuple[list[Expr], list[Expr]]:
+    """Order the work: every node that the outputs need, inputs left out, after its arguments.
 
-    Structurally equal nodes are returned as one; the caller looks results up with ``key``.
+    Structurally equal nodes are one node in the list, and in the second one, which holds the
+    outputs.
     """
     order: list[Expr] = []
-    seen: dict[Any, Expr] = {}
+    numbers: dict[Any, int] = {}  # structure -> serial number
+    nodes: list[Expr] = []  # by serial number
+    number: dict[int, int] = {}  # id of a node -> serial number of its structure
     stack: list[tuple[Expr, bool]] = [(o, False) for o in reversed(outputs)]
-    keys: dict[int, Any] = {}
     while stack:
         node, ready = stack.pop()
-        if id(node) in keys:
+        if id(node) in number:
             continue
         if not ready:
             stack.append((node, True))
             stack.extend((a, False) for a in node.args if isinstance(a, Expr))
             continue
-        k = _key(node, keys)
-        if k not in seen:
-            seen[k] = node
+        serial = numbers.setdefault(_structure(node, number), len(nodes))
+        if serial == len(nodes):
+            nodes.append(node)
             if node.op is not None:
                 order.append(node)
-        keys[id(node)] = k
+        number[id(node)] = serial
     for node in order:  # point arguments at the one representative of each structure
-        node.args = tuple(seen[keys[id(a)]] if isinstance(a, Expr) else a for a in node.args)
-    return order
+        node.args = tuple(
+            nodes[number[id(a)]] if isinstance(a, Expr) else a for a in node.args
+        )
+    return order, [nodes[number[id(o)]] for o in outputs]
 
 
-def _key(node: Expr, keys: dict[int, Any]) -> Any:
+def _structure(node: Expr, number: dict[int, int]) -> Any:
     if node.op is None:
         return ("in", node.index)
     args = tuple(
-        ("e", keys[id(a)]) if isinstance(a, Expr) else (type(a).__name__, repr(a))
-        for a in node.args
+        number[id(a)] if isinstance(a, Expr) else (type(a).__name__, repr(a)) for a in node.args
     )
     settings = tuple(sorted((k, repr(v)) for k, v in node.settings.items()))
-    return hash((node.op.name, node.dtype.name, args, settings))
+    return (node.op.home, node.op.name, node.dtype.name, args, settings)

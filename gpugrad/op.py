@@ -135,6 +135,12 @@ class Op:
         """Whether the op is spelt by itself in a kernel rather than composed of others."""
         return self.c is not None
 
+    @property
+    def takes_inplace(self) -> bool:
+        """Whether it has the ``inplace=`` argument of PyTorch's ``nn.functional``."""
+        names = (f"{self.home}.{self.name}", *self.aliases)
+        return self.inplace and any(n.startswith("nn.functional.") for n in names)
+
     def readable(self) -> tuple[str, ...]:
         """Every name that a gradient rule of this op may ask for."""
         outs = self.outputs or ("out",)
@@ -235,7 +241,8 @@ class Registry:
             raise RegistrationError(f"{key} is registered already, in {self.find(key).module}")
         if isinstance(record, Op):
             self.ops[key] = record
-            self.by_xp.setdefault(record.xp_name, record)
+            if not isinstance(self.by_xp.get(record.xp_name), Op):  # an op goes before a function
+                self.by_xp[record.xp_name] = record
         else:
             self.functions[key] = record
             self.by_xp.setdefault(record.name, record)

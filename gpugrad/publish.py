@@ -9,9 +9,10 @@ from collections import namedtuple
 from typing import Any
 
 from gpugrad import signature
-from gpugrad.dispatch import binary_lane, call, operator_slow, prepare, unary_lane
+from gpugrad.dispatch import call, prepare
 from gpugrad.errors import ArgumentError
 from gpugrad.inplace import assign, check_overlap, check_writable, write_out
+from gpugrad.lanes import binary_lane, operator_slow, unary_lane
 from gpugrad.methods import TensorMethods
 from gpugrad.op import REQUIRED, Function, Op, registry
 from gpugrad.tensor import Tensor
@@ -19,7 +20,7 @@ from gpugrad.tensor import Tensor
 #: Public names by home ("" is the package itself): what modules of that name export.
 homes: dict[str, dict[str, Any]] = {}
 
-_REFLECTED = {"__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__pow__",
+REFLECTED = {"__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__pow__",
               "__matmul__", "__and__", "__or__", "__xor__", "__lshift__", "__rshift__"}  # fmt: skip
 
 
@@ -40,10 +41,10 @@ def publish(record: Op | Function) -> None:
         table[name] = public
         if record.method and home == record.home:
             setattr(TensorMethods, name, _method(record, public))
-        if record.inplace and home == record.home:
-            setattr(TensorMethods, f"{name}_", _inplace(record, f"{name}_"))
-            if not home or home == "nn.functional":
-                table[f"{name}_"] = getattr(TensorMethods, f"{name}_")
+        if record.inplace and home in ("", "Tensor", "nn.functional"):
+            table[f"{name}_"] = inplace = _inplace(record, f"{name}_")
+            if record.method and home == record.home:
+                setattr(TensorMethods, f"{name}_", inplace)
     if record.operator:
         _attach_operator(record)
 
@@ -89,6 +90,10 @@ def _wrapper(op: Op) -> Any:
         # a sequence given as one argument, or ints one by one
         lines += [f"    if len({ints.name}) == 1 and not isinstance({ints.name}[0], int):",
                   f"        {ints.name} = {ints.name}[0]"]  # fmt: skip
+    if op.takes_inplace:
+        scope["in_place"] = _inplace(op, f"{op.name}_")
+        others = "".join(f", {p.name}={p.name}" for p in params[1:] if p.name != "inplace")
+        lines.append(f"    if inplace: return in_place({params[0].name}{others})")
     lane = _lane(op)
     if lane is not None:
         scope["lane"] = lane
@@ -162,7 +167,7 @@ def _attach_operator(record: Op | Function) -> None:
     else:
         method = record.public
     setattr(TensorMethods, name, method)
-    if name in _REFLECTED:
+    if name in REFLECTED:
         bare = name.strip("_")
         setattr(TensorMethods, f"__r{bare}__", _reflected(record, method))
         target = _inplace(record, f"__i{bare}__")

@@ -86,6 +86,28 @@ class Sample:
         return found
 
 
+class Convention(Sample):
+    """A call whose gradient is PyTorch's by convention and not the derivative.
+
+    An example is an embedding whose gradient is divided by how often a row occurs.  Such a gradient
+    is compared with PyTorch's and not with finite differences.
+    """
+
+    __slots__ = ()
+
+
+class Laid(Sample):
+    """A call whose result depends on how its input lies in memory, as ``as_strided`` does."""
+
+    __slots__ = ()
+
+
+class Undefined(Sample):
+    """A call whose result has a shape and a dtype but no defined values (fresh memory)."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A sample with its arrays drawn: NumPy arrays where the description had ``A``."""

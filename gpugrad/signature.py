@@ -43,6 +43,8 @@ def parameters(op: Op) -> list[Parameter]:
         kind = "ints" if op.annotations.get(name) == "Shape" else "setting"
         found[name] = Parameter(name, kind, default, name in KEYWORD_ONLY and name not in op.order)
     ordered = [found.pop(n) for n in op.order] + list(found.values())
+    if op.takes_inplace:
+        ordered.append(Parameter("inplace", "setting", False, False))
     return sorted(ordered, key=lambda p: p.keyword_only)
 
 
@@ -92,6 +94,8 @@ def bind(op: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any
                     f"{op.name}: missing argument {p.name!r}; it is {signature_text(op)}"
                 )
             values[p.name] = p.default
+    if op.takes_inplace and values.pop("inplace"):
+        raise ArgumentError(f"{op.name}: inplace=True needs a Tensor to write into")
     arrays: tuple[Any, ...] = tuple(values.pop(a) for a in op.arrays)
     if op.variadic:
         arrays = (*arrays[:-1], *arrays[-1])
@@ -200,12 +204,12 @@ def compute_dtype(op: Op, args: Sequence[Any]) -> DType | None:
             "they must be the same: cast one with .to(dtype)"
         )
     dtype = dtypes.result_type(*ranks)
-    if op.promotion == "float" and dtype.category != dtypes.FLOAT:
-        dtype = config.default_dtype
     if dtype.category not in [_KINDS[k] for k in op.accepts]:
         words = {"b": "bool", "i": "integer", "f": "floating"}
         took = " or ".join(words[k] for k in op.accepts)
         raise DTypeError(f"{op.name}: takes {took} dtypes, got {dtype.name}")
+    if op.promotion == "float" and dtype.category != dtypes.FLOAT:
+        return config.default_dtype
     return dtype
 
 

@@ -31,7 +31,7 @@ from gpugrad.methods import TensorMethods
 from gpugrad.modes import modes
 from gpugrad.spec import Spec
 from gpugrad.storage import InferenceStorage, Storage
-from gpugrad.tape import Engine, Leaf, Node
+from gpugrad.tape import Leaf
 
 _new = object.__new__
 _NDARRAY = np.ndarray
@@ -133,7 +133,7 @@ class Tensor(TensorMethods):
     @property
     def is_leaf(self) -> bool:
         """Whether the user made it (or it needs no gradient), rather than a recorded op."""
-        return type(self._node) is not Node or self._node is None
+        return self._node is None or type(self._node) is Leaf
 
     @property
     def grad_fn(self) -> Any:
@@ -634,4 +634,4 @@ def check_mode(tensor: Tensor) -> None:
         tensor._storage = InferenceStorage()
 
 
-__all__ = ["TENSOR_TYPES", "Engine", "Size", "Tensor", "View", "from_data", "wrap"]
+__all__ = ["TENSOR_TYPES", "Size", "Tensor", "View", "from_data", "wrap"]

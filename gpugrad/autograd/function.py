@@ -87,7 +87,12 @@ class _FunctionRecord:
 class FunctionNode(Node):
     """The node of one ``Function.apply``."""
 
-    __slots__ = ("_ctx", "_function", "_saved_out", "_values")
+    __slots__ = ("_ctx", "_function", "_values")
+
+    @property
+    def materialize(self) -> bool:  # type: ignore[override]
+        """As ``ctx.set_materialize_grads`` said."""
+        return self._ctx._materialize  # type: ignore[no-any-return]
 
     def name(self) -> str:
         return f"{self.op.name}Backward"
@@ -130,6 +135,8 @@ class FunctionNode(Node):
             result = self._function.backward(ctx, *tensors)
         grads = tuple(result) if isinstance(result, tuple | list) else (result,)
         wanted = len(self.edges)
+        if all(x is None for x in grads[wanted:]):  # for arguments left at their defaults
+            grads = grads[:wanted]
         if len(grads) != wanted:
             raise AutogradError(
                 f"{self.op.name}.backward returned {len(grads)} gradients; forward had {wanted} "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gpugrad import dtypes
 from gpugrad.errors import DTypeError
 from gpugrad.functional_namespace import F
@@ -14,20 +16,27 @@ from gpugrad.signature import check_choice
 _PAIR = (A((3, 4)), A((4,), 1.0, 3.0))
 
 
-def check_scale(name: str, setting: str, scale: Any, *operands: Any) -> None:
-    """Refuse a fractional multiplier for integers, whose product could not be stored.
+def typed(value: float, *operands: Any) -> Any:
+    """A setting as a number of the operands' dtype, so that it cannot change the result's."""
+    found = next(x.dtype for x in operands if hasattr(x, "dtype"))
+    if isinstance(found, dtypes.DType):
+        return (bool, int, float)[found.category](value)
+    return np.asarray(value).astype(found)[()]
+
+
+def scale(name: str, setting: str, value: float, *operands: Any) -> Any:
+    """``typed`` for a multiplier, which must not have a fraction where the operands have none.
 
     Raises:
-        DTypeError: if ``scale`` is a float and the operands are integers or bools.
+        DTypeError: if ``value`` is a float and the operands are integers or bools.
     """
-    if isinstance(scale, float):
-        found = next(x.dtype for x in operands if hasattr(x, "dtype"))
-        dtype = found if isinstance(found, dtypes.DType) else dtypes.from_numpy(found)
-        if not dtype.is_floating_point:
-            raise DTypeError(
-                f"{name}: {setting}={scale} is a float and the operands are {dtype.name}; "
-                f"an integer {setting}, or floating operands, would be accepted"
-            )
+    number = typed(value, *operands)
+    if isinstance(value, float) and not isinstance(number, float) and number.dtype.kind in "biu":
+        raise DTypeError(
+            f"{name}: {setting}={value} is a float and the operands are {number.dtype.name}; "
+            f"an integer {setting}, or floating operands, would be accepted"
+        )
+    return number
 
 
 @elementwise(
@@ -39,8 +48,7 @@ def add(xp, input: Array, other: Array, *, alpha: float = 1) -> Array:
     """Sum, with ``other`` scaled by ``alpha``."""
     if alpha == 1:
         return input + other
-    check_scale("add", "alpha", alpha, input, other)
-    return input + other * alpha
+    return input + other * scale("add", "alpha", alpha, input, other)
 
 
 @add.vjp("input")
@@ -63,8 +71,7 @@ def sub(xp, input: Array, other: Array, *, alpha: float = 1) -> Array:
     """Difference, with ``other`` scaled by ``alpha``."""
     if alpha == 1:
         return input - other
-    check_scale("sub", "alpha", alpha, input, other)
-    return input - other * alpha
+    return input - other * scale("sub", "alpha", alpha, input, other)
 
 
 @sub.vjp("input")
@@ -118,7 +125,7 @@ def _(xp, g, other, out):
 
 
 @elementwise(c="gg_floor_divide({0}, {1})", operator="__floordiv__", accepts="if", inplace=True,
-             differentiable=False, domain=((-9.0, 9.0), (1.0, 4.0)))  # fmt: skip
+             domain=((-9.0, 9.0), (1.0, 4.0)))  # fmt: skip
 def floor_divide(xp, input: Array, other: Array) -> Array:
     """Quotient rounded down, computed from the exact remainder as Python does.
 
@@ -128,11 +135,21 @@ def floor_divide(xp, input: Array, other: Array) -> Array:
     return xp.floor_divide(input, other)
 
 
+@floor_divide.vjp
+def _(xp, g):
+    return xp.zeros_like(g), xp.zeros_like(g)
+
+
 @elementwise(c="gg_trunc_divide({0}, {1})", accepts="if", method=False, torch="",
-             differentiable=False, domain=((-9.0, 9.0), (1.0, 4.0)))  # fmt: skip
+             domain=((-9.0, 9.0), (1.0, 4.0)))  # fmt: skip
 def trunc_divide(xp, input: Array, other: Array) -> Array:
     """Quotient rounded towards zero: ``div`` with ``rounding_mode="trunc"``."""
     return xp.trunc_divide(input, other)
+
+
+@trunc_divide.vjp
+def _(xp, g):
+    return xp.zeros_like(g), xp.zeros_like(g)
 
 
 @function(aliases=("divide",), inplace=True, samples=[
@@ -238,15 +255,10 @@ def _(xp, g):
     return xp.zeros_like(g)
 
 
-@elementwise(accepts="if", inplace=True)
-def square(xp, input: Array) -> Array:
-    """``input * input``."""
-    return input * input
-
-
-@square.vjp
-def _(xp, g, input):
-    return g * (2 * input)
+@function(inplace=True, samples=[Sample(A((3, 4))), Sample(A(())), Sample(A((0, 2)))])
+def square(input: Any, *, out: Any = None) -> Any:
+    """``input ** 2``."""
+    return F.pow(input, 2, out=out)
 
 
 @elementwise(promotion="float", inplace=True, domain=(0.5, 4.0))

@@ -15,9 +15,8 @@ from gpugrad.devices import Device
 from gpugrad.dtypes import DType
 from gpugrad.errors import ArgumentError, DTypeError, SettingError, ShapeError
 from gpugrad.inplace import check_writable, write
-from gpugrad.op import Array, function, op
+from gpugrad.op import function
 from gpugrad.random import Generator, generator_for
-from gpugrad.samples import A, Sample
 from gpugrad.signature import int_tuple
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, wrap
@@ -31,7 +30,7 @@ def _size(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _drawn(kind: str, shape: tuple[int, ...], dtype: DType, device: Device,
+def drawn(kind: str, shape: tuple[int, ...], dtype: DType, device: Device,
            generator: Generator | None, *args: Any) -> Any:  # fmt: skip
     """An array of draws: ``kind`` names the function of ``backends.philox``."""
     if device.type == "meta":
@@ -56,10 +55,10 @@ def _made(kind: str, shape: tuple[int, ...], dtype: Any, device: Any, generator:
         check_writable(kind, out)
         if tuple(out.shape) != shape:
             raise ShapeError(f"{kind}: out has shape {tuple(out.shape)}, the result {shape}")
-        write(out, _drawn(kind, shape, out.dtype, out.device, generator, *args))
+        write(out, drawn(kind, shape, out.dtype, out.device, generator, *args))
         return out
     place = Device(config.default_device if device is None else device)
-    t = wrap(_drawn(kind, shape, chosen, place, generator, *args))
+    t = wrap(drawn(kind, shape, chosen, place, generator, *args))
     return t.requires_grad_() if requires_grad else t
 
 
@@ -139,10 +138,10 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any
                    requires_grad=requires_grad)  # fmt: skip
 
 
-def _uniforms(input: Tensor, generator: Generator | None) -> Tensor:
+def uniforms(input: Tensor, generator: Generator | None) -> Tensor:
     """Uniforms of the input's shape, in float64 for float64 and float32 otherwise."""
     dtype = dtypes.float64 if input.dtype is dtypes.float64 else dtypes.float32
-    return wrap(_drawn("uniform", tuple(input.shape), dtype, input.device, generator))
+    return wrap(drawn("uniform", tuple(input.shape), dtype, input.device, generator))
 
 
 @function(samples=(), torch="", differentiable=False)
@@ -156,7 +155,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
         bad = bool(((probability < 0) | (probability > 1)).any()) if p is None else not 0 <= p <= 1
         if bad:
             raise SettingError("bernoulli: probabilities must be in [0, 1]")
-    result = (_uniforms(input, generator) < probability).to(input.dtype)
+    result = (uniforms(input, generator) < probability).to(input.dtype)
     return result if out is None else out.copy_(result)  # type: ignore[no-any-return]
 
 
@@ -193,12 +192,12 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     if replacement:
         wide = weights.double().cumsum(-1)
         shape = (weights.shape[0], num_samples)
-        u = wrap(_drawn("uniform", shape, dtypes.float64, input.device, generator))
+        u = wrap(drawn("uniform", shape, dtypes.float64, input.device, generator))
         # right=True steps over zero weights; u < 1 keeps the index below n
         picked = wide.searchsorted(u * wide[:, -1:], right=True).clamp(max=weights.shape[1] - 1)
     else:
         shape = tuple(weights.shape)
-        e = wrap(_drawn("exponential", shape, dtypes.float64, input.device, generator))
+        e = wrap(drawn("exponential", shape, dtypes.float64, input.device, generator))
         race = e / weights.double()
         picked = race.topk(num_samples, dim=-1, largest=False).indices
     result = picked if input.ndim == 2 else picked.reshape((num_samples,))
@@ -218,13 +217,13 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
         z = randn(tuple(spread.shape), generator=generator, dtype=spread.dtype, device=spread.device)
         result = (mean + z * std).detach()
     else:
-        _check_std("normal", std)
+        check_std("normal", std)
         z = randn(int_tuple("normal", "size", size), generator=generator, dtype=dtype, device=device)
         result = (z * std + mean).requires_grad_(requires_grad)
     return result if out is None else out.copy_(result)  # type: ignore[no-any-return]
 
 
-def _check_std(name: str, std: float) -> None:
+def check_std(name: str, std: float) -> None:
     if not std >= 0:
         raise SettingError(f"{name}: std must not be negative, got {std}")
 
@@ -240,7 +239,7 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     rate = input.detach().double()
     if bool(((rate < 0) | (rate > 500)).any()):
         raise SettingError("poisson: rates must be in [0, 500]")
-    u = wrap(_drawn("uniform", tuple(input.shape), dtypes.float64, input.device, generator))
+    u = wrap(drawn("uniform", tuple(input.shape), dtypes.float64, input.device, generator))
     term = (-rate).exp()
     total, count, k = term, rate * 0, 0
     while bool(((u >= total) & (k <= rate * 4 + 100)).any()):
@@ -249,141 +248,3 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
         term = term * rate / k
         total = total + term
     return count.to(input.dtype)  # type: ignore[no-any-return]
-
-
-# ---- in place --------------------------------------------------------------------------------
-
-
-def _fill(name: str, target: Tensor, values: Any) -> Tensor:
-    """Write draws through ``copy_``, which knows what a write does to history."""
-    check_writable(name, target)
-    return target.copy_(values)  # type: ignore[no-any-return]
-
-
-def _reals(name: str, target: Tensor, kind: str, generator: Generator | None) -> Tensor:
-    if not target.dtype.is_floating_point:
-        raise DTypeError(f"{name}: takes floating dtypes, got {target.dtype.name}")
-    check_writable(name, target)
-    return wrap(_drawn(kind, tuple(target.shape), target.dtype, target.device, generator))
-
-
-@function(name="uniform_", samples=(), torch="", differentiable=False)
-def uniform(input: Tensor, from_: float = 0.0, to: float = 1.0, *,
-            generator: Generator | None = None, **older: float) -> Tensor:  # fmt: skip
-    """Fill with uniforms on [from, to)."""
-    low = older.pop("from", from_)
-    low, high = older.pop("a", low), older.pop("b", to)
-    if older or not high >= low:
-        raise SettingError(f"uniform_: to must be at least from, got {low} and {high} {older or ''}")
-    return _fill("uniform_", input, _reals("uniform_", input, "uniform", generator) * (high - low) + low)
-
-
-@function(name="normal_", samples=(), torch="", differentiable=False)
-def normal_fill(input: Tensor, mean: float = 0.0, std: float = 1.0, *,
-                generator: Generator | None = None) -> Tensor:  # fmt: skip
-    """Fill with normal draws."""
-    _check_std("normal_", std)
-    return _fill("normal_", input, _reals("normal_", input, "normal", generator) * std + mean)
-
-
-@function(name="log_normal_", samples=(), torch="", differentiable=False)
-def log_normal(input: Tensor, mean: float = 1.0, std: float = 2.0, *,
-               generator: Generator | None = None) -> Tensor:  # fmt: skip
-    """Fill with exponentials of normal draws."""
-    _check_std("log_normal_", std)
-    draws = _reals("log_normal_", input, "normal", generator)
-    return _fill("log_normal_", input, (draws * std + mean).exp())
-
-
-@function(name="exponential_", samples=(), torch="", differentiable=False)
-def exponential(input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
-    """Fill with exponential draws of rate ``lambd``."""
-    if not lambd > 0:
-        raise SettingError(f"exponential_: lambd must be positive, got {lambd}")
-    draws = _reals("exponential_", input, "exponential", generator)
-    return _fill("exponential_", input, draws / lambd)
-
-
-@function(name="cauchy_", samples=(), torch="", differentiable=False)
-def cauchy(input: Tensor, median: float = 0.0, sigma: float = 1.0, *,
-           generator: Generator | None = None) -> Tensor:  # fmt: skip
-    """Fill with Cauchy draws: ``median + sigma * tan(pi * (u - 1/2))``."""
-    draws = _reals("cauchy_", input, "uniform", generator)
-    return _fill("cauchy_", input, ((draws - 0.5) * math.pi).tan() * sigma + median)
-
-
-@function(name="geometric_", samples=(), torch="", differentiable=False)
-def geometric(input: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
-    """Fill with the number of trials up to the first success: ``ceil(log(u) / log(1 - p))``."""
-    if not 0 < p < 1:
-        raise SettingError(f"geometric_: p must be in (0, 1), got {p}")
-    check_writable("geometric_", input)
-    shape, device = tuple(input.shape), input.device
-    e = wrap(_drawn("exponential", shape, dtypes.float64, device, generator))
-    return _fill("geometric_", input, (e / -math.log1p(-p)).ceil().clamp(min=1).to(input.dtype))
-
-
-@function(name="bernoulli_", samples=(), torch="", differentiable=False)
-def bernoulli_fill(input: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
-    """Fill with 1 with probability ``p`` (a number or a tensor), else 0."""
-    check_writable("bernoulli_", input)
-    if not isinstance(p, Tensor) and not 0 <= p <= 1:
-        raise SettingError(f"bernoulli_: p must be in [0, 1], got {p}")
-    return _fill("bernoulli_", input, (_uniforms(input, generator) < p).to(input.dtype))
-
-
-@function(name="random_", samples=(), torch="", differentiable=False)
-def random_integers(input: Tensor, low: int = 0, high: int | None = None, *,
-                    generator: Generator | None = None) -> Tensor:  # fmt: skip
-    """Fill with integers: ``random_()``, ``random_(high)`` or ``random_(low, high)``.
-
-    Without bounds: 0 up to what the dtype holds exactly.
-    """
-    check_writable("random_", input)
-    if high is None:
-        low, high = (0, low) if low else (0, _largest(input.dtype))
-    if high <= low:
-        raise SettingError(f"random_: high must be above low, got {low} and {high}")
-    draws = _drawn("integers", tuple(input.shape), dtypes.int64, input.device, generator, low, high)
-    return _fill("random_", input, wrap(draws).to(input.dtype))
-
-
-def _largest(dtype: DType) -> int:
-    if dtype is dtypes.bool_:
-        return 2
-    if dtype.is_floating_point:
-        mantissa = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
-        return int(2 ** mantissa[dtype.name]) + 1
-    return min(dtypes.iinfo(dtype).max + 1, (1 << 63) - 1)
-
-
-# ---- dropout ---------------------------------------------------------------------------------
-
-
-@op(home="nn.functional", method=False, accepts="f", torch="",
-    samples=[Sample(A((3, 4)), p=0.5, seed=1, offset=2), Sample(A(()), p=0.3, seed=3, offset=0),
-             Sample(A((0, 2)), p=0.0, seed=0, offset=0), Sample(A((5,)), p=1.0, seed=9, offset=1)],
-    result=lambda input, *, p, seed, offset: Spec(input.shape, input.dtype))  # fmt: skip
-def philox_dropout(xp, input: Array, *, p: float, seed: int, offset: int) -> Array:
-    """Zero where the uniform of (seed, offset, element) is below ``p``, else ``input / (1 - p)``.
-
-    The mask follows from two numbers, so none is kept for the gradient.
-    """
-    return xp.philox_dropout(input, p, seed, offset)
-
-
-@philox_dropout.vjp
-def _(xp, g, p, seed, offset):
-    return xp.philox_dropout(g, p, seed, offset)
-
-
-@function(home="", method=False, samples=(), torch="", aliases=("nn.functional.dropout",))
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zero each element with probability ``p`` while training, and scale the rest by 1/(1-p)."""
-    if not 0 <= p <= 1:
-        raise SettingError(f"dropout: p must be in [0, 1], got {p}")
-    if not training or p == 0:
-        return input
-    seed, offset = generator_for(input.device).draw()
-    result = philox_dropout(input, float(p), seed, offset)
-    return input.copy_(result) if inplace else result  # type: ignore[no-any-return]

@@ -24,5 +24,6 @@ from gpugrad.tape.nodes import Node as Node
 from gpugrad.tape.nodes import add_tensor_hook as add_tensor_hook
 from gpugrad.tape.plan import Constant as Constant
 from gpugrad.tape.plan import Packed as Packed
+from gpugrad.tape.plan import PackedSaved as PackedSaved
 from gpugrad.tape.plan import Plan as Plan
 from gpugrad.tape.plan import plan_for as plan_for

@@ -212,7 +212,7 @@ def _fill_missing(node: Any, g: list[Any], create: bool) -> Any:
     for (shape, dtype), x in zip(node.outs, g, strict=True):
         if dtype is None:
             continue  # an integer output: it has no gradient
-        if x is None:
+        if x is None and node.materialize:
             x = _zeros(shape, dtype, have, create)
         filled.append(x)
     # A record with named outputs gets its one gradient bare; split and unbind always get a tuple.

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpugrad import backends
 from gpugrad.functional_namespace import F
-from gpugrad.tape.plan import HALF_NP, up
+from gpugrad.tape.plan import HALF_NP, Packed, PackedSaved, up
 
 next_order = itertools.count(-1, -1).__next__
 _next_leaf_order = itertools.count(0).__next__
@@ -39,6 +39,9 @@ class Node:
 
     __slots__ = ("__weakref__", "dtype", "edges", "hooks", "meta", "op", "order", "outs", "plan",
                  "saved", "settings", "shape", "shapes", "slots", "storage", "versions")  # fmt: skip
+
+    #: Whether an output that nobody used gets zeros for its gradient, or None.
+    materialize = True
 
     def __init__(self, op: Any, plan: Any, edges: tuple[Any, ...], slots: tuple[int, ...] | None,
                  saved: tuple[Any, ...] | None, versions: tuple[int, ...] | None,
@@ -84,6 +87,8 @@ class Node:
         """Gradients of the inputs from that of the output (arrays, or tensors when recorded)."""
         if create_graph:
             return self.plan.variant("tensors")(F, g, self)  # type: ignore[no-any-return]
+        if type(self.saved) is PackedSaved:
+            return self._unpacked().apply(g, create_graph)
         first = g if self.outs is None or type(g) is not tuple else g[0]
         backend = backends.NUMPY if isinstance(first, HOST) else backends.for_array(first)
         if first.dtype in HALF_NP and self.op.half == "f32":
@@ -92,6 +97,20 @@ class Node:
         else:
             fn = self.plan.variant("arrays")
         return backend.run(fn, backend.xp, g, self)  # type: ignore[no-any-return]
+
+    def _unpacked(self) -> Node:
+        """A stand-in whose saved values went through the unpack hooks.
+
+        Hooks are the user's code, so they run before the rule does and not inside it.
+        """
+        assert self.saved is not None
+        saved = tuple(
+            F.wrap(s.tensor()._array) if isinstance(s, Packed) else s for s in self.saved
+        )
+        node = Node(self.op, self.plan, self.edges, self.slots, saved, None, self.settings,
+                    self.shape, self.dtype)  # fmt: skip
+        node.outs, node.shapes = self.outs, self.shapes
+        return node
 
     def release(self) -> None:
         """Let go of what was kept for the gradient."""

@@ -53,9 +53,11 @@ class Packed:
             )
         return t
 
-    @property
-    def _array(self) -> Any:
-        return self.tensor()._array
+
+class PackedSaved(tuple[Any, ...]):
+    """What a node keeps, when hooks packed it."""
+
+    __slots__ = ()
 
 
 class Plan:
@@ -177,7 +179,8 @@ def plan_for(op: Op, bits: tuple[bool, ...]) -> Plan:
 
 
 def up(array: Any) -> Any:
-    return array.astype(np.float32) if array.dtype in HALF_NP else array
+    # None stands for an optional array that was left out.
+    return array.astype(np.float32) if getattr(array, "dtype", None) in HALF_NP else array
 
 
 def _unpack(node: Node, i: int) -> Any:
@@ -190,7 +193,7 @@ def _unpack(node: Node, i: int) -> Any:
     n = node.plan.n_args
     owner, slot = (node, i - n) if i >= n else (node.edges[i], node.slots[i] if node.slots else 0)
     if isinstance(value, Packed):
-        return F.wrap(value._array, owner, slot)
+        return F.wrap(value.tensor()._array, owner, slot)
     bare = type(value) in backends.ARRAY_TYPES
     storage = owner.storage if bare else value._storage
     if storage is not None and storage.version != (node.versions[i] if node.versions else 0):

@@ -1,0 +1,57 @@
+"""Reductions where NumPy's own differ from PyTorch's in accuracy, dtype or speed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpugrad.dtypes import HALVES, DType
+
+#: Rows that are added one after the other before partial sums are added to each other.
+_BLOCK = 128
+_HALF_NP = frozenset(d.np for d in HALVES)
+
+
+def build(lib: Any) -> dict[str, Any]:
+    """``sum`` and ``prod`` with PyTorch's result types, ``sum`` with small rounding errors."""
+    add = np.add.reduce if lib is np else lib.sum
+    multiply = np.multiply.reduce if lib is np else lib.prod
+
+    def total(x: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
+        # NumPy adds pairwise along the fastest axis only; along another one each column is one
+        # running sum, whose float32 error grows with its length.  Blocks bound it.
+        if lib is np and x.dtype == np.float32 and x.ndim > 1 and (
+            type(axis) is int or (type(axis) is tuple and len(axis) == 1)
+        ):  # fmt: skip
+            a = (axis if type(axis) is int else axis[0]) % x.ndim
+            n = x.shape[a]
+            if n >= 4 * _BLOCK and x.strides[a] != x.itemsize:
+                whole = n - n % _BLOCK
+                head, tail = x[(slice(None),) * a + (slice(whole),)], x[
+                    (slice(None),) * a + (slice(whole, None),)]  # fmt: skip
+                split = head.reshape(*x.shape[:a], whole // _BLOCK, _BLOCK, *x.shape[a + 1 :])
+                parts = total(add(split, axis=a + 1, dtype=dtype), a, keepdims, dtype)
+                return parts + add(tail, axis=a, keepdims=keepdims, dtype=dtype)
+        return add(x, axis=axis, keepdims=keepdims, dtype=dtype)
+
+    def typed(reduce: Any, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
+        if dtype is None:
+            if x.dtype in _HALF_NP:  # summed as float32, rounded once (bfloat16 has kind "V")
+                return lib.asarray(reduce(x, axis, keepdims, np.float32)).astype(x.dtype)
+            return reduce(x, axis, keepdims, None if x.dtype.kind == "f" else np.int64)
+        if isinstance(dtype, DType) and dtype in HALVES:
+            y = x.astype(dtype.np).astype(np.float32)
+            return lib.asarray(reduce(y, axis, keepdims, np.float32)).astype(dtype.np)
+        return reduce(x, axis, keepdims, dtype.np if isinstance(dtype, DType) else dtype)
+
+    def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+        return typed(total, x, axis, keepdims, dtype)
+
+    def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+        def reduce(x: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
+            return multiply(x, axis=axis, keepdims=keepdims, dtype=dtype)
+
+        return typed(reduce, x, axis, keepdims, dtype)
+
+    return {"sum": sum, "prod": prod}

@@ -1,0 +1,373 @@
+"""Views: parts and other layouts of a tensor's memory, and the way back through them.
+
+A view op of one part has no gradient formula of its own: its gradient is zeros into which ``g`` is
+put through the same view (``view_adjoint``), and that of ``view_adjoint`` is the view again
+(``view_chain``).  A *chain* is the plain data of one view after the other: (op name, settings, which
+output).  In-place writes use the same three: see ``gpugrad.inplace``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gpugrad import dtypes
+from gpugrad.errors import DimError, IndexingError, SettingError, ShapeError, ViewError
+from gpugrad.op import Array, Dim, Int, Ints, op, registry
+from gpugrad.samples import A, Laid, Sample
+from gpugrad.signature import wrap_dim
+from gpugrad.spec import SPEC, Spec, result_of
+
+Chain = tuple[tuple[str, dict[str, Any], int], ...]
+#: Views in which one element of the input may appear more than once.
+_REPEATING = frozenset({"expand", "unfold", "restride"})
+
+
+def walk(xp: Any, array: Any, chain: Chain) -> Any:
+    """Follow a chain of views from an array (or a spec)."""
+    for name, settings, index in chain:
+        record = registry[name]
+        if isinstance(array, Spec):
+            array = result_of(record, (array,), settings)
+        else:
+            array = record.fn(xp, array, **settings)
+        if isinstance(array, tuple | list):
+            array = array[index]
+    return array
+
+
+# ---- what views have in common -----------------------------------------------------------------
+
+
+@op(view=True, promotion=None, half="native", method=False, torch="",
+    result=lambda input, *, chain: walk(SPEC, input, chain),
+    samples=[Sample(A((3, 4)), chain=(("select", {"dim": 0, "index": 1}, 0),))])  # fmt: skip
+def view_chain(xp, input: Array, *, chain: Any) -> Array:
+    """The view that a chain of view ops leads to."""
+    return walk(xp, input, chain)
+
+
+@view_chain.vjp
+def _(xp, g, input_shape, chain):
+    return xp.view_adjoint(g, input_shape, chain)
+
+
+@op(promotion=None, half="native", method=False, torch="",
+    result=lambda input, *, size, chain: Spec(size, input.dtype),
+    samples=[Sample(A((4,)), size=(3, 4), chain=(("select", {"dim": 0, "index": 1}, 0),)),
+             Sample(A((2, 3)), size=(4,),
+                    chain=(("unfold", {"dimension": 0, "size": 3, "step": 1}, 0),))])  # fmt: skip
+def view_adjoint(xp, input: Array, *, size: Ints, chain: Any) -> Array:
+    """Zeros of shape ``size`` with ``input`` added through a chain of views."""
+    if not any(name in _REPEATING for name, _, _ in chain):
+        out = xp.zeros(size, dtype=input.dtype)
+        walk(xp, out, chain)[...] = input
+        return out
+    n = math.prod(size)
+    # Where each element of the view lies; 0 is for memory that is not the input's.
+    places = walk(xp, xp.reshape(xp.arange(1, n + 1), size), chain)
+    sums = xp.scatter_sum(xp.reshape(input, -1), xp.reshape(places, -1), n + 1)
+    return xp.reshape(sums[1:], size)
+
+
+@view_adjoint.vjp
+def _(xp, g, chain):
+    return xp.view_chain(g, chain)
+
+
+def _same_shape(name: str, region: Spec, value: Spec) -> None:
+    if tuple(region.shape) != tuple(value.shape):
+        raise ShapeError(
+            f"{name}: src of shape {tuple(value.shape)} does not fit the region of shape "
+            f"{tuple(region.shape)}; they must be the same"
+        )
+
+
+def _scattered(base: Spec, value: Spec, *, chain: Chain) -> Spec:
+    _same_shape("view_scatter", walk(SPEC, base, chain), value)
+    return Spec(base.shape, base.dtype)
+
+
+@op(promotion=None, half="native", method=False, torch="", result=_scattered,
+    samples=[Sample(A((3, 4)), A((4,)), chain=(("select", {"dim": 0, "index": 1}, 0),)),
+             Sample(A((3, 4)), A((2, 3)), chain=(("transpose", {"dim0": 0, "dim1": 1}, 0), (
+                 "narrow", {"dim": 0, "start": 1, "length": 2}, 0)))])  # fmt: skip
+def view_scatter(xp, base: Array, value: Array, *, chain: Any) -> Array:
+    """A copy of ``base`` whose region that a chain of views leads to holds ``value``."""
+    result = xp.copy(base)  # keeps the order of strides, so that the same views exist
+    walk(xp, result, chain)[...] = value
+    return result
+
+
+@view_scatter.vjp("base")
+def _(xp, g, chain):
+    return xp.view_scatter(g, xp.zeros_like(xp.view_chain(g, chain)), chain)
+
+
+@view_scatter.vjp("value")
+def _(xp, g, chain):
+    return xp.view_chain(g, chain)
+
+
+def adjoint(xp: Any, g: Any, shape: tuple[int, ...], name: str, /, **settings: Any) -> Any:
+    """The gradient of one view op."""
+    return xp.view_adjoint(g, shape, ((name, settings, 0),))
+
+
+# ---- parts -------------------------------------------------------------------------------------
+
+
+def _part(x: Any, dim: int, where: Any) -> Any:
+    return x[(slice(None),) * dim + (where,)]
+
+
+def _checked_range(shape: tuple[int, ...], dim: int, start: int, length: int) -> int:
+    size = shape[dim]
+    if not -size <= start <= size:
+        raise IndexingError(
+            f"narrow: start {start} is out of range for size {size} of dimension {dim}; accepted: "
+            f"{-size} to {size}"
+        )
+    start = start + size if start < 0 else start
+    if length < 0 or start + length > size:
+        raise ShapeError(
+            f"narrow: start {start} and length {length} exceed size {size} of dimension {dim}"
+        )
+    return start
+
+
+def _narrowed(input: Spec, *, dim: int, start: int, length: int) -> Spec:
+    if not input.shape:
+        raise DimError("narrow: a 0-d tensor has no dimension to narrow")
+    _checked_range(input.shape, dim, start, length)
+    return Spec((*input.shape[:dim], length, *input.shape[dim + 1 :]), input.dtype)
+
+
+@op(view=True, promotion=None, half="native", result=_narrowed,
+    samples=[Sample(A((3, 4)), 1, 1, 2), Sample(A((3, 4)), -2, -1, 1), Sample(A((0, 3)), 1, 3, 0),
+             Sample(A((5,)), 0, 0, 5)])  # fmt: skip
+def narrow(xp, input: Array, *, dim: Dim, start: Int, length: Int) -> Array:
+    """View of ``length`` places of one dimension from ``start``."""
+    start = _checked_range(input.shape, dim, start, length)
+    return _part(input, dim, slice(start, start + length))
+
+
+@narrow.vjp
+def _(xp, g, input_shape, dim, start, length):
+    return adjoint(xp, g, input_shape, "narrow", dim=dim, start=start, length=length)
+
+
+def _place(shape: tuple[int, ...], dim: int, index: int) -> tuple[int, int]:
+    if not shape:
+        raise DimError("select: a 0-d tensor has no dimension to select from; use item()")
+    dim = wrap_dim("select", dim, len(shape))
+    if not -shape[dim] <= index < shape[dim]:
+        raise IndexingError(
+            f"select: index {index} is out of range for size {shape[dim]} of dimension {dim}"
+        )
+    return dim, index % shape[dim]
+
+
+def _selected(input: Spec, *, dim: int, index: int) -> Spec:
+    dim, _ = _place(input.shape, dim, index)
+    return Spec((*input.shape[:dim], *input.shape[dim + 1 :]), input.dtype)
+
+
+@op(view=True, promotion=None, half="native", result=_selected,
+    samples=[Sample(A((3, 4)), 0, 1), Sample(A((3, 4)), -1, -1), Sample(A((5,)), 0, 2),
+             Sample(A((2, 0)), 0, 1)])  # fmt: skip
+def select(xp, input: Array, *, dim: Int, index: Int) -> Array:
+    """View at one place of a dimension, which goes away."""
+    dim, index = _place(input.shape, dim, index)
+    return input[(slice(None),) * dim + (index, ...)]
+
+
+@select.vjp
+def _(xp, g, input_shape, dim, index):
+    return adjoint(xp, g, input_shape, "select", dim=dim, index=index)
+
+
+def _starts(shape: tuple[int, ...], split_sizes: tuple[int, ...], dim: int) -> list[int]:
+    if any(s < 0 for s in split_sizes) or sum(split_sizes) != shape[dim]:
+        raise ShapeError(
+            f"split_with_sizes: sizes {split_sizes} must be >= 0 and sum to size {shape[dim]} of "
+            f"dimension {dim}"
+        )
+    return [sum(split_sizes[:i]) for i in range(len(split_sizes))]
+
+
+def _pieces(input: Spec, *, split_sizes: tuple[int, ...], dim: int) -> tuple[Spec, ...]:
+    if not input.shape:
+        raise DimError("split: a 0-d tensor has no dimension to split")
+    _starts(input.shape, split_sizes, dim)
+    head, tail = input.shape[:dim], input.shape[dim + 1 :]
+    return tuple(Spec((*head, n, *tail), input.dtype) for n in split_sizes)
+
+
+@op(view=True, promotion=None, half="native", result=_pieces,
+    samples=[Sample(A((5, 2)), (2, 3)), Sample(A((2, 4)), (1, 0, 3), 1), Sample(A((3,)), (3,)),
+             Sample(A((2, 4)), (1, 3), dim=-1)])  # fmt: skip
+def split_with_sizes(xp, input: Array, *, split_sizes: Ints, dim: Dim = 0) -> tuple[Array, ...]:
+    """Views of consecutive pieces of one dimension, of the given sizes."""
+    starts = _starts(input.shape, split_sizes, dim)
+    return tuple(
+        _part(input, dim, slice(s, s + n)) for s, n in zip(starts, split_sizes, strict=True)
+    )
+
+
+@split_with_sizes.vjp
+def _(xp, g, dim):
+    return xp.concat(g, axis=dim)
+
+
+def _rows(input: Spec, *, dim: int) -> tuple[Spec, ...]:
+    if not input.shape:
+        raise DimError("unbind: a 0-d tensor has no dimension to unbind")
+    dim = wrap_dim("unbind", dim, len(input.shape))
+    row = Spec((*input.shape[:dim], *input.shape[dim + 1 :]), input.dtype)
+    return (row,) * input.shape[dim]
+
+
+@op(view=True, promotion=None, half="native", result=_rows,
+    samples=[Sample(A((3, 2))), Sample(A((2, 3)), 1), Sample(A((1,)), -1)])  # fmt: skip
+def unbind(xp, input: Array, *, dim: Int = 0) -> tuple[Array, ...]:
+    """Views at each place of a dimension, which goes away."""
+    if not input.shape:
+        raise DimError("unbind: a 0-d tensor has no dimension to unbind")
+    d = wrap_dim("unbind", dim, input.ndim)
+    return tuple(input[(slice(None),) * d + (i, ...)] for i in range(input.shape[d]))
+
+
+@unbind.vjp
+def _(xp, g, dim):
+    return xp.stack(g, axis=dim)
+
+
+# ---- diagonals, windows, strides ---------------------------------------------------------------
+
+
+def _two_dims(name: str, ndim: int, dim1: int, dim2: int) -> tuple[int, int]:
+    a, b = wrap_dim(name, dim1, ndim), wrap_dim(name, dim2, ndim)
+    if a == b or ndim < 2:
+        raise DimError(f"{name}: dim1 {dim1} and dim2 {dim2} must be two dimensions of {ndim}")
+    return a, b
+
+
+def _on_diagonal(input: Spec, *, offset: int, dim1: int, dim2: int) -> Spec:
+    shape = input.shape
+    a, b = _two_dims("diagonal", len(shape), dim1, dim2)
+    rows, columns = shape[a] + min(offset, 0), shape[b] - max(offset, 0)
+    rest = tuple(s for i, s in enumerate(shape) if i not in (a, b))
+    return Spec((*rest, max(min(rows, columns), 0)), input.dtype)
+
+
+@op(view=True, promotion=None, half="native", result=_on_diagonal,
+    samples=[Sample(A((3, 4))), Sample(A((3, 4)), 1), Sample(A((3, 4)), -5),
+             Sample(A((2, 3, 3)), -1, 1, 2), Sample(A((2, 3, 4)), 0, -1, 0)])  # fmt: skip
+def diagonal(xp, input: Array, *, offset: Int = 0, dim1: Int = 0, dim2: Int = 1) -> Array:
+    """View of a diagonal of two dimensions, which come back as the last one."""
+    a, b = _two_dims("diagonal", input.ndim, dim1, dim2)
+    return xp.diagonal(input, offset, a, b)
+
+
+@diagonal.vjp
+def _(xp, g, input_shape, offset, dim1, dim2):
+    return adjoint(xp, g, input_shape, "diagonal", offset=offset, dim1=dim1, dim2=dim2)
+
+
+def _check_window(shape: tuple[int, ...], dim: int, size: int, step: int) -> None:
+    if step <= 0 or not 0 <= size <= shape[dim]:
+        raise SettingError(
+            f"unfold: size {size} and step {step} do not fit size {shape[dim]} of dimension {dim}; "
+            f"accepted: size 0 to {shape[dim]}, step from 1"
+        )
+
+
+def _windows(input: Spec, *, dimension: int, size: int, step: int) -> Spec:
+    shape = input.shape
+    _check_window(shape, dimension, size, step)
+    count = (shape[dimension] - size) // step + 1
+    return Spec((*shape[:dimension], count, *shape[dimension + 1 :], size), input.dtype)
+
+
+@op(view=True, promotion=None, half="native", result=_windows, torch="Tensor.unfold",
+    samples=[Sample(A((7,)), 0, 3, 1), Sample(A((2, 7)), 1, 3, 2), Sample(A((4, 2)), 0, 2, 3),
+             Sample(A((4,)), -1, 0, 1)])  # fmt: skip
+def unfold(xp, input: Array, *, dimension: Dim, size: Int, step: Int) -> Array:
+    """View of all windows of ``size`` places, ``step`` apart, in a new last dimension."""
+    _check_window(input.shape, dimension, size, step)
+    return xp.sliding_window(input, dimension, size, step)
+
+
+@unfold.vjp
+def _(xp, g, input_shape, dimension, size, step):
+    return adjoint(xp, g, input_shape, "unfold", dimension=dimension, size=size, step=step)
+
+
+def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    if 0 in shape:
+        return 0
+    return 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+
+
+@op(view=True, promotion=None, half="native", method=False, torch="",
+    result=lambda input, *, size, stride, offset, layout: Spec(size, input.dtype),
+    samples=[Sample(A((2, 3)), size=(2, 2), stride=(1, 2), offset=1, layout=(3, 1))])  # fmt: skip
+def restride(xp, input: Array, *, size: Ints, stride: Ints, offset: Int, layout: Ints) -> Array:
+    """Memory of an input that has strides ``layout`` seen with other sizes and strides.
+
+    An input laid out otherwise is first copied into that layout (zeros where it has no element), so
+    that the same settings mean the same elements when a gradient or a changed base walks them.
+    ``offset`` counts elements from the input's first one.
+    """
+    item = input.itemsize
+    if tuple(s // item for s in input.strides) != layout and input.size:
+        low = min(offset, 0)
+        length = max(_extent(input.shape, layout), offset + _extent(size, stride)) - low
+        block = xp.zeros(length, dtype=input.dtype)
+        steps = tuple(s * item for s in layout)
+        copy = xp.strided(block, input.shape, steps, -low * item)
+        copy[...] = input
+        input = copy
+    return xp.strided(input, size, tuple(s * item for s in stride), offset * item)
+
+
+@restride.vjp
+def _(xp, g, input_shape, size, stride, offset, layout):
+    return adjoint(xp, g, input_shape, "restride", size=size, stride=stride, offset=offset,
+                   layout=layout)  # fmt: skip
+
+
+@op(view=True, promotion=None, half="native", method=False, differentiable=False, torch="",
+    result=lambda input, *, dtype: Spec(_bits_shape(input.shape, input.dtype, dtype), dtype),
+    samples=[Laid(A((2, 4), kind="float32"), dtype=dtypes.int32),
+             Laid(A((2, 4), kind="int32"), dtype=dtypes.int64),
+             Laid(A((2, 4), kind="int16"), dtype=dtypes.uint8)])  # fmt: skip
+def view_dtype(xp, input: Array, *, dtype: DType) -> Array:  # noqa: F821 - read as text
+    """The same bytes as elements of another dtype; the last dimension shrinks or grows with it.
+
+    Raises:
+        ViewError: if bytes of the last dimension are not together.
+    """
+    if input.itemsize != dtype.itemsize and (
+        input.ndim == 0 or input.strides[-1] != input.itemsize and input.shape[-1] != 1
+    ):
+        raise ViewError(
+            f"view: a {dtype.name} of {dtype.itemsize} bytes cannot be made of elements of "
+            f"{input.itemsize} that are not side by side in the last dimension"
+        )
+    _bits_shape(input.shape, input.dtype, dtype)
+    return input.view(dtype.np)
+
+
+def _bits_shape(shape: tuple[int, ...], old: Any, new: Any) -> tuple[int, ...]:
+    if old.itemsize == new.itemsize:
+        return tuple(shape)
+    if not shape or shape[-1] * old.itemsize % new.itemsize:
+        raise ViewError(
+            f"view: the last dimension of shape {tuple(shape)}, elements of {old.itemsize} bytes, "
+            f"cannot be cut into elements of {new.itemsize} bytes"
+        )
+    return (*shape[:-1], shape[-1] * old.itemsize // new.itemsize)
+
+
