@@ -12,7 +12,7 @@ data; a docstring; one registration per name; a gradient names only what it can 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -230,7 +230,7 @@ class Registry:
     def __getitem__(self, name: str) -> Op:
         return self.ops[name]
 
-    def __iter__(self) -> Iterable[Op | Function]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Op | Function]:
         yield from self.ops.values()
         yield from self.functions.values()
 

@@ -35,7 +35,7 @@ class A:
     def make(self, rng: np.random.Generator, dtype: dtypes.DType) -> np.ndarray[Any, Any]:
         """Draw the array; ``dtype`` is used where ``kind`` is ``"float"``."""
         if self.kind == "bool" or (self.kind == "float" and dtype is dtypes.bool_):
-            return rng.random(self.shape) < 0.5
+            return np.asarray(rng.random(self.shape) < 0.5)
         named = self.kind not in ("float", "int")
         target = dtypes.as_dtype(self.kind) if named else dtype
         if self.kind == "int" and not named:
@@ -44,7 +44,7 @@ class A:
             low, high = int(np.floor(self.low)), int(np.ceil(self.high))
             if not target.is_signed:
                 low, high = max(low, 0), max(high, 1)
-            return rng.integers(low, max(high, low + 1), self.shape).astype(target.np)
+            return np.asarray(rng.integers(low, max(high, low + 1), self.shape)).astype(target.np)
         size = int(np.prod(self.shape, dtype=np.int64))
         if self.values == "distinct":
             flat = np.linspace(self.low, self.high, size + 2)[1:-1]
@@ -54,7 +54,7 @@ class A:
             x = x @ x.swapaxes(-1, -2) + self.shape[-1] * np.eye(self.shape[-1])
         elif self.values == "well":
             x = x + self.shape[-1] * np.eye(self.shape[-2], self.shape[-1])
-        return x.astype(target.np)
+        return np.asarray(x).astype(target.np)
 
 
 class Sample:

@@ -215,7 +215,9 @@ def to_dlpack(tensor: Tensor) -> Any:
     return tensor.__dlpack__()
 
 
-@function(method=False, samples=[Sample([1.5, 2.0]), Sample(A((2, 3))), Sample(A((2, 3)), dtypes.float64)])
+@function(method=False, samples=[
+    Sample([1.5, 2.0]), Sample(A((2, 3))), Sample(A((2, 3)), dtype=dtypes.float64),
+])
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of the data, sharing memory (and history) where dtype and device allow."""
     if not isinstance(data, Tensor):

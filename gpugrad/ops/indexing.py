@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad import dtypes
+from gpugrad import backends, dtypes
 from gpugrad.errors import ArgumentError, DTypeError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
-from gpugrad.indexing import parse, selected_shape
+from gpugrad.indexing import Parsed, parse, selected_shape
 from gpugrad.inplace import assign, check_writable
+from gpugrad.modes import modes
 from gpugrad.op import Array, Index, function, op
 from gpugrad.samples import A, Sample
 from gpugrad.spec import Spec
@@ -238,8 +239,28 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
     # An index selects at most this many dims; surplus sizes of 1 in front are PyTorch's courtesy.
     most = view.ndim - len(parsed.dims) + max(i.ndim for i in parsed.tensors)
     value = _without_leading_ones(value, most)
-    written = index_write.public(view, value, parsed.tensors, parsed.dims, False, called)
-    assign(called, view, written)
+    if not _put_directly(called, view, value, parsed):
+        written = index_write.public(view, value, parsed.tensors, parsed.dims, False, called)
+        assign(called, view, written)
+
+
+def _put_directly(called: str, view: Tensor, value: Tensor, parsed: Parsed) -> bool:
+    """Write without a copy of the whole, if nobody records; False if that cannot be done."""
+    family = view if view._view is None else view._view.base
+    recorded = modes.grad and (value._node is not None or family._node is not None)
+    if recorded or modes.recorders or view.is_meta or view.dtype is not value.dtype:
+        return False
+    array, backend = view._array, backends.for_array(view._array)
+    if value.device != view.device or backend.shares_memory(array, value._array):
+        return False
+    places = tuple(i._array for i in parsed.tensors)
+    try:
+        backend.run(backend.xp.index_write, array, value._array, places, parsed.dims, False, called,
+                    True, array)  # fmt: skip
+    except ValueError:  # shapes that do not fit, nothing written: the op has the better words
+        return False
+    view.storage_state().bump()
+    return True
 
 
 def _without_leading_ones(value: Tensor, ndim: int) -> Tensor:

@@ -11,7 +11,7 @@ from gpugrad.op import function
 from gpugrad.ops.conversion import TYPE_NAMES
 from gpugrad.ops.creation import empty, full, ones, tensor, zeros
 from gpugrad.publish import homes
-from gpugrad.samples import A, Sample
+from gpugrad.samples import A, Sample, Undefined
 from gpugrad.tensor import Tensor
 
 # ---- new tensors of the kind of another --------------------------------------------------------
@@ -42,7 +42,7 @@ def new_ones(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
                 pin_memory=pin_memory)  # fmt: skip
 
 
-@function(home="Tensor", samples=[Sample(A((2,)), 0, 3)], differentiable=False)
+@function(home="Tensor", samples=[Undefined(A((2,)), 2, 3)], differentiable=False)
 def new_empty(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
               requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Memory that is not set, with the tensor's dtype and device."""

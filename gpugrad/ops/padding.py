@@ -75,8 +75,10 @@ def _places(name: str, mode: str, size: int, before: int, after: int) -> Any:
     return size - 1 - np.abs(size - 1 - np.abs(i))
 
 
-_MODES = [Sample(A((2, 3, 4)), (1, 2), mode=m) for m in ("reflect", "replicate", "circular")]
-_MODES += [Sample(A((2, 3, 4, 4)), (1, 2, 0, 1), mode=m) for m in ("reflect", "replicate")]
+_MODES = [Sample(A((2, 3, 4)), (1, 2), mode="circular")]
+for _mode in ("reflect", "replicate"):  # PyTorch has them for floats only
+    _MODES.append(Sample(A((2, 3, 4), kind="float64"), (1, 2), mode=_mode))
+    _MODES.append(Sample(A((2, 3, 4, 4), kind="float32"), (1, 2, 0, 1), mode=_mode))
 
 
 @function(home=_F, method=False, samples=[Sample(A((2, 3)), (1, 2)), Sample(A((2, 3)), (1, -1), value=2.0),

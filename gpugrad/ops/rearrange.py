@@ -144,7 +144,7 @@ def _(xp, g, shifts, dims):
 
 
 @op(promotion=None, half="native", result=_same,
-    samples=[Sample(A((3, 4)), (0,)), Sample(A((3, 4)), 0, -1), Sample(A(()), ()),
+    samples=[Sample(A((3, 4)), (0,)), Sample(A((3, 4)), (0, -1)), Sample(A(()), ()),
              Sample(A((0, 3)), (1,))])  # fmt: skip
 def flip(xp, input: Array, *, dims: Shape) -> Array:
     """Elements in reverse order along the given dimensions: a copy."""

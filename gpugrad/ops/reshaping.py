@@ -131,7 +131,7 @@ def transposed(input: Tensor) -> Tensor:
     return permute(input, tuple(reversed(range(input.ndim))))
 
 
-@function(aliases=("adjoint",), samples=[Sample(A((2, 3))), Sample(A((4, 2, 3)))])
+@function(aliases=("adjoint",), torch="adjoint", samples=[Sample(A((2, 3))), Sample(A((4, 2, 3)))])
 def matrix_transpose(input: Tensor) -> Tensor:
     """View with the last two dimensions exchanged."""
     if input.ndim < 2:

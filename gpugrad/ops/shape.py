@@ -44,7 +44,7 @@ def filled_in(name: str, old: tuple[int, ...], shape: tuple[int, ...]) -> tuple[
     result=lambda input, *, shape: Spec(filled_in("reshape", input.shape, shape), input.dtype),
     samples=[
         Sample(A((2, 6)), (3, 4)), Sample(A((2, 3, 4)), (-1, 4)), Sample(A(()), (1, 1)),
-        Sample(A((1,)), ()), Sample(A((0, 3)), (3, 0)), Sample(A((4,)), 2, 2),
+        Sample(A((1,)), ()), Sample(A((0, 3)), (3, 0)), Sample(A((4,)), (2, 2)),
     ],
 )  # fmt: skip
 def reshape(xp, input: Array, *, shape: Shape) -> Array:

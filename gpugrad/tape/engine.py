@@ -251,7 +251,10 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, node: Any) -> Any:
             g = xp.reshape(g, shape)
     if hasattr(g, "_node"):
         return g if g._array.dtype == dtype else F.astype(g, dtypes.from_numpy(dtype))
-    return g if g.dtype == dtype else g.astype(dtype)
+    if g.dtype == dtype:
+        return g
+    library = backends.NUMPY if isinstance(g, HOST) else backends.for_array(g)
+    return library.run(g.astype, dtype)
 
 
 def check_anomaly(node: Any, gs: Iterable[Any]) -> None:

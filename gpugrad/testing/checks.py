@@ -15,7 +15,6 @@ from gpugrad.codegen.trace import trace_forward, trace_gradient
 from gpugrad.devices import Device
 from gpugrad.errors import DeviceError, NotSupportedError
 from gpugrad.op import Op
-from gpugrad.samples import Laid
 from gpugrad.samples import Laid, Undefined
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, wrap
@@ -171,11 +170,12 @@ def prints_as_c(call: Call, device: Device) -> None:
     operands = [types[b.i] if isinstance(b, Slot) else b for b in bound]
     forward = trace_forward(op, operands, settings)
     real = [t for t in flatten(call(call.tensors(device))) if isinstance(t, Tensor)]
-    for e, r in zip(forward.outputs, real, strict=True):
+    outputs = flatten(list(forward.outputs))
+    for e, r in zip(outputs, real, strict=True):
         assert e.dtype is r.dtype, f"as an expression {e.dtype}, as an array {r.dtype}"
     if any(t in dtypes.HALVES for t in types):
         return  # kernels compute these in float32 and cast at the ends
-    c.source(op.name, forward.inputs, forward.outputs)
+    c.source(op.name, forward.inputs, outputs)
     for target in op.rules if call.dtype in dtypes.FLOATS else ():
         try:
             backward = trace_gradient(op, target, operands, settings)

@@ -25,7 +25,7 @@ def curves(rows: Sequence[Row], path: Path) -> None:
     style = {"marker": "o", "markersize": 3.5, "linewidth": 1.8}
     for axes, what in ((left, "loss"), (right, "accuracy")):
         for color, label, prefix in (
-            (_TRAIN, "training", ""),
+            (_TRAIN, "training, dropout on", ""),
             (_HELD_OUT, "held out", "held_out_"),
         ):
             values = [getattr(r, prefix + what) for r in rows]

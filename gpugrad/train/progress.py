@@ -58,17 +58,10 @@ class Live(Silent):
         self._settings = settings
         self._console = console
         self._progress = Progress(
-            TextColumn("[bold]epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(bar_width=None),
-            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.1%}  "
-                       "{task.fields[speed]:,.0f} samples/s  {task.fields[memory]:.0f} MiB"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=None), TextColumn("{task.description}"), TimeRemainingColumn(),
             console=console, transient=True, expand=True,
         )  # fmt: skip
-        self._task = self._progress.add_task(
-            "train", total=settings.epochs, epoch=1, epochs=settings.epochs, loss=0.0, accuracy=0.0,
-            speed=0.0, memory=0.0,
-        )  # fmt: skip
+        self._task = self._progress.add_task("loading the images", total=settings.epochs)
 
     def __enter__(self) -> Self:
         self._console.print(f"[bold]{_HEAD}[/]")
@@ -81,10 +74,12 @@ class Live(Silent):
 
     def batch(self, epoch: int, share: float, loss: float, accuracy: float, speed: float) -> None:
         """Move the bar."""
-        self._progress.update(
-            self._task, completed=epoch - 1 + share, epoch=epoch, loss=loss,
-            accuracy=accuracy, speed=speed, memory=memory_in_use(self._settings.device) / 2**20,
-        )  # fmt: skip
+        memory = memory_in_use(self._settings.device) / 2**20
+        text = (
+            f"epoch {epoch}/{self._settings.epochs}  loss {loss:.4f}  accuracy {accuracy:.1%}  "
+            f"{speed:,.0f} samples/s  {memory:,.0f} MiB"
+        )
+        self._progress.update(self._task, completed=epoch - 1 + share, description=text)
 
     def epoch(self, row: Row) -> None:
         """Print the epoch's line above the bar."""

@@ -1,6 +1,6 @@
 """Gathering and scattering on arrays of either library.
 
-Everything that combines several values in one place goes through ``_combine``, which works in an
+Everything that combines several values in one place goes through ``combine``, which works in an
 order fixed by the arguments: ``ufunc.at`` on NumPy (on flat arrays 1 ns an element, against 1.5 for
 ``bincount`` or 90 for sorting), a sort and pairwise steps on CuPy, whose own ``scatter_add`` uses
 atomics, which add in whatever order they come.
@@ -97,14 +97,14 @@ def build(lib: Any) -> dict[str, Any]:
         return add_at(out, good, dims, g).astype(g.dtype, copy=False)
 
     def index_write(input: Any, values: Any, indices: Any, dims: tuple[int, ...],
-                    accumulate: bool = False, called: str = "index_put",
-                    negative: bool = True) -> Any:  # fmt: skip
+                    accumulate: bool = False, called: str = "index_put", negative: bool = True,
+                    out: Any = None) -> Any:  # fmt: skip
         good = [checked(i, input.shape[d], d, called, negative)
                 for i, d in zip(indices, dims, strict=True)]  # fmt: skip
         if accumulate and input.dtype in _HALF_NP:
             wide = index_write(input.astype(np.float32), values, good, dims, True)
             return wide.astype(input.dtype)
-        out = input.copy()
+        out = input.copy() if out is None else out
         if accumulate:
             return add_at(out, good, dims, values)
         out[full_key(good, dims)] = values
@@ -120,7 +120,7 @@ def build(lib: Any) -> dict[str, Any]:
         values = lib.broadcast_to(lib.asarray(values, out.dtype), (*rows.shape, *tail))
         width = math.prod(tail)
         if values.size:
-            _combine(lib, lib.add, out.reshape(-1, width), rows.reshape(-1),
+            combine(lib, lib.add, out.reshape(-1, width), rows.reshape(-1),
                      values.reshape(-1, width))  # fmt: skip
         return out
 
@@ -168,7 +168,7 @@ def build(lib: Any) -> dict[str, Any]:
         zeros = lib.zeros(shape, np.float32 if g.dtype in _HALF_NP else g.dtype)
         if good.size:
             places = flat_places(good, shape, dim).reshape(-1)
-            _combine(lib, lib.add, zeros.reshape(-1, 1), places, g.reshape(-1, 1))
+            combine(lib, lib.add, zeros.reshape(-1, 1), places, g.reshape(-1, 1))
         return zeros.astype(g.dtype, copy=False)
 
     def scatter_write(input: Any, dim: int, index: Any, src: Any) -> Any:
@@ -192,10 +192,10 @@ def build(lib: Any) -> dict[str, Any]:
         src = lib.asarray(_corner(src, index.shape), out.dtype)
         values = lib.broadcast_to(src, index.shape).reshape(-1, 1)
         ufunc = getattr(lib, _UFUNC["sum" if reduce == "mean" else reduce])
-        _combine(lib, ufunc, out.reshape(-1, 1), places, values)
+        combine(lib, ufunc, out.reshape(-1, 1), places, values)
         if reduce == "mean":
             count = lib.full(out.size, int(include_self), out.dtype)
-            _combine(lib, lib.add, count.reshape(-1, 1), places, lib.ones_like(values))
+            combine(lib, lib.add, count.reshape(-1, 1), places, lib.ones_like(values))
             count = lib.maximum(count, 1).reshape(out.shape)
             out = out / count if out.dtype.kind == "f" else out // count
         return out.astype(input.dtype, copy=False)
@@ -215,7 +215,7 @@ def _corner(src: Any, shape: tuple[int, ...]) -> Any:
     return src if src.shape == shape else src[tuple(slice(n) for n in shape)]
 
 
-def _combine(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
+def combine(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
     """``out[places[i]] = ufunc(out[places[i]], values[i])`` for each i, in place.
 
     Args:
@@ -227,11 +227,11 @@ def _combine(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
             places = (places[:, None] * width + np.arange(width)).reshape(-1)
         ufunc.at(out.reshape(-1), places, values.reshape(-1))
     elif places.size:
-        _combine_sorted(lib, ufunc, out, places, values)
+        combine_sorted(lib, ufunc, out, places, values)
 
 
-def _combine_sorted(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
-    """``_combine`` without ``ufunc.at``: equal places side by side, then combined in pairs.
+def combine_sorted(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
+    """``combine`` without ``ufunc.at``: equal places side by side, then combined in pairs.
 
     The order of the additions depends on the arguments only; there are log2(most hits) steps.
     """

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from gpugrad.backends.additions.indexing import combine
+
 
 def build(lib: Any) -> dict[str, Any]:
     """Functions in the positional order of the public ops of the same names."""
@@ -62,7 +64,7 @@ def build(lib: Any) -> dict[str, Any]:
         elif width == 1:
             order = order_of(rows[:, 0], 0, False, True)
         else:
-            order = lib.lexsort(rows.T[::-1])
+            order = lib.lexsort((rows.view(np.uint8) if rows.dtype.kind == "b" else rows).T[::-1])
         rows = rows[order]
         new = lib.ones(n, bool)
         new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
@@ -94,17 +96,21 @@ def build(lib: Any) -> dict[str, Any]:
         return low
 
     def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
+        size = max(minlength, int(input.max()) + 1 if input.size else 0)
         if weights is None:
-            return lib.bincount(input, minlength=minlength).astype(np.int64, copy=False)
-        wide = lib.bincount(input, weights.astype(np.float64), minlength)
-        return wide.astype(weights.dtype if weights.dtype == np.float32 else np.float64, copy=False)
+            if not input.size:
+                return lib.zeros(size, np.int64)
+            return lib.bincount(input, minlength=size).astype(np.int64, copy=False)
+        sums = lib.zeros((size, 1), np.float64)
+        combine(lib, lib.add, sums, input, weights.astype(np.float64)[:, None])
+        return sums[:, 0].astype(weights.dtype if weights.dtype == np.float32 else np.float64)
 
     def histc(input: Any, bins: int, low: float, high: float) -> Any:
         """Counts in equal bins of ``[low, high]``, whose end belongs to the last one."""
         x = input.reshape(-1)
         x = x[(x >= low) & (x <= high)]
         places = ((x - x.dtype.type(low)) * bins / x.dtype.type(high - low)).astype(np.int64)
-        return lib.bincount(lib.minimum(places, bins - 1), minlength=bins).astype(input.dtype)
+        return bincount(lib.minimum(places, bins - 1), None, bins).astype(input.dtype)
 
     return {
         "sort": sort, "topk": topk, "kthvalue": kthvalue, "distinct": distinct, "bisect": bisect,
