@@ -45,6 +45,11 @@ from gpugrad.dtypes import int64 as int64
 from gpugrad.dtypes import int64 as long
 from gpugrad.dtypes import promote_types as promote_types
 from gpugrad.dtypes import uint8 as uint8
+from gpugrad.factory import channels_last as channels_last
+from gpugrad.factory import channels_last_3d as channels_last_3d
+from gpugrad.factory import contiguous_format as contiguous_format
+from gpugrad.factory import preserve_format as preserve_format
+from gpugrad.factory import strided as strided
 from gpugrad.modes import enable_grad as enable_grad
 from gpugrad.modes import inference_mode as inference_mode
 from gpugrad.modes import is_grad_enabled as is_grad_enabled

@@ -142,12 +142,11 @@ def _without_ellipsis(called: str, items: list[Any], shape: tuple[int, ...]) -> 
         raise IndexingError(
             f"{called}: {taken} indices are too many for {len(shape)} dims of shape {tuple(shape)}"
         )
+    at = [i for i, item in enumerate(items) if item is Ellipsis]
+    if len(at) > 1:
+        raise IndexingError(f"{called}: '...' may come once, it comes {len(at)} times")
     left = [slice(None)] * (len(shape) - taken)
-    for i, item in enumerate(items):
-        if item is Ellipsis:
-            # PyTorch lets a second `...` stand for no dims at all.
-            return items[:i] + left + [k for k in items[i + 1 :] if k is not Ellipsis]
-    return items + left
+    return items[: at[0]] + left + items[at[0] + 1 :] if at else items + left
 
 
 def _int(called: str, index: int, dim: int, size: int) -> int:

@@ -23,7 +23,7 @@ from gpugrad.modes import modes
 from gpugrad.op import Op, registry
 from gpugrad.spec import Spec
 from gpugrad.tape import Leaf, Node, plan_for
-from gpugrad.tensor import Tensor
+from gpugrad.tensor import Tensor, wrap
 
 
 def check_writable(name: str, target: Tensor) -> None:
@@ -101,6 +101,49 @@ def assign(name: str, target: Tensor, result: Tensor) -> Tensor:
     else:
         write(target, result._array)
     return target
+
+
+def shield(target: Tensor, result: Tensor, since: int) -> None:
+    """Let what an in-place op just recorded keep copies of the values it is about to overwrite.
+
+    Args:
+        since: a serial number; nodes recorded after it was drawn belong to the op.
+    """
+    stack = [result._node]
+    while stack:
+        node = stack.pop()
+        if type(node) is not Node or node.order > since:
+            continue
+        stack.extend(node.edges)
+        for i in node.plan.kept if node.saved is not None else ():
+            if i < node.plan.n_args and _lies_in(target, node, i):
+                node.saved = (*node.saved[:i], _copy_kept(node, i), *node.saved[i + 1 :])
+
+
+def _copy_kept(node: Node, i: int) -> Tensor:
+    """A copy of kept input ``i``, with a history of its own that leads to where the input's did."""
+    assert node.saved is not None
+    value, edge = node.saved[i], node.edges[i]
+    copy = wrap((value if type(value) in backends.ARRAY_TYPES else value._array).copy())
+    if edge is not None:
+        op = registry["clone"]
+        slots = (node.slots[i],) if node.slots else None
+        copy._node = Node(op, plan_for(op, (True,)), (edge,), slots, None, None,
+                          {"memory_format": None}, copy._array.shape, copy._array.dtype)  # fmt: skip
+    return copy
+
+
+def _lies_in(target: Tensor, node: Node, i: int) -> bool:
+    """Whether input ``i`` that a node kept is memory of the target."""
+    assert node.saved is not None
+    value = node.saved[i]
+    if type(value) in backends.ARRAY_TYPES:
+        storage, array = node.edges[i].storage, value
+    elif isinstance(value, Tensor) and not value.is_meta:
+        storage, array = value._storage, value._array
+    else:
+        return False  # a number, or packed away by a hook
+    return array is target._array or (storage is not None and storage is target._storage)
 
 
 def write(target: Tensor, array: Any) -> None:

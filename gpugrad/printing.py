@@ -151,9 +151,10 @@ def _suffixes(tensor: Any) -> list[str]:
     implied = tensor.dtype is config.default_dtype
     if str(tensor.device) != str(config.default_device):
         found.append(f"device='{tensor.device}'")
-    if tensor.is_meta or (tensor.numel() == 0 and tensor.ndim != 1):
+    bare = tensor.is_meta or not config.printing.edgeitems
+    if bare if tensor.numel() else tensor.is_meta or tensor.ndim != 1:
         found.append(f"size={tuple(tensor.shape)}")
-    elif tensor.numel():
+    if tensor.numel() and not tensor.is_meta:
         implied = implied or tensor.dtype in (dtypes.int64, dtypes.bool_)
     if not implied:
         found.append(f"dtype={tensor.dtype}")

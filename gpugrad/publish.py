@@ -5,16 +5,18 @@ Signatures are generated from the record; so is everything else here.  Nothing i
 
 from __future__ import annotations
 
+import functools
 from collections import namedtuple
 from typing import Any
 
 from gpugrad import signature
 from gpugrad.dispatch import call, prepare
 from gpugrad.errors import ArgumentError
-from gpugrad.inplace import assign, check_overlap, check_writable, write_out
+from gpugrad.inplace import assign, check_overlap, check_writable, shield, write_out
 from gpugrad.lanes import binary_lane, operator_slow, unary_lane
 from gpugrad.methods import TensorMethods
 from gpugrad.op import REQUIRED, Function, Op, registry
+from gpugrad.tape.nodes import next_order
 from gpugrad.tensor import Tensor
 
 #: Public names by home ("" is the package itself): what modules of that name export.
@@ -27,7 +29,7 @@ REFLECTED = {"__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__
 def publish(record: Op | Function) -> None:
     """Derive everything public from one record."""
     if isinstance(record, Function):
-        public: Any = record.fn
+        public: Any = _spelled(record.fn)
     else:
         prepare(record)
         public = _wrapper(record)
@@ -47,6 +49,27 @@ def publish(record: Op | Function) -> None:
                 setattr(TensorMethods, f"{name}_", inplace)
     if record.operator:
         _attach_operator(record)
+
+
+def _spelled(fn: Any) -> Any:
+    """Let a plain function take the array API's ``axis`` and ``keepdims``, as ops do."""
+    code = fn.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    other = {k: v for k, v in signature.KEYWORD_ALIASES.items() if v in names and k not in names}
+    if not other:
+        return fn
+
+    @functools.wraps(fn)
+    def public(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            for key in other.keys() & kwargs.keys():
+                if other[key] in kwargs:
+                    name = fn.__name__.rstrip("_")
+                    raise ArgumentError(f"{name}: {key!r} and {other[key]!r} are one argument")
+                kwargs[other[key]] = kwargs.pop(key)
+        return fn(*args, **kwargs)
+
+    return public
 
 
 def _method(record: Op | Function, public: Any) -> Any:
@@ -191,7 +214,11 @@ def _inplace(record: Op | Function, name: str) -> Any:
         for a in args:
             if isinstance(a, Tensor):
                 check_overlap(name, self, a)
-        return assign(name, self, record.public(self, *args, **kwargs))
+        since = next_order()
+        result = record.public(self, *args, **kwargs)
+        if isinstance(result, Tensor) and result._node is not None:
+            shield(self, result, since)
+        return assign(name, self, result)
 
     inplace.__name__ = inplace.__qualname__ = name
     inplace.__doc__ = f"In-place version of ``{record.name}``: writes the result into the tensor."

@@ -102,6 +102,12 @@ class Laid(Sample):
     __slots__ = ()
 
 
+class Writing(Sample):
+    """A call that writes into its first argument: it is made on a copy, which is the result."""
+
+    __slots__ = ()
+
+
 class Undefined(Sample):
     """A call whose result has a shape and a dtype but no defined values (fresh memory)."""
 

@@ -57,19 +57,20 @@ template <typename T> GG_FN T gg_right_shift(T a, T n) {
     return n < 0 || n >= (T)(8 * sizeof(T)) ? (T)(a < 0 ? -1 : 0) : (T)(a >> n);
 }
 
+template <typename T> GG_FN T gg_size(T a) { return a < 0 ? (T)(0 - a) : a; }
+
 template <typename T> GG_FN T gg_gcd(T a, T b) {
     while (b != 0) {
         const T r = gg_fmod(a, b);
         a = b;
         b = r;
     }
-    return a < 0 ? (T)(0 - a) : a;
+    return gg_size(a);
 }
 
 template <typename T> GG_FN T gg_lcm(T a, T b) {
     const T g = gg_gcd(a, b);
-    const T product = g == 0 ? (T)0 : (T)(a / g * b);
-    return product < 0 ? (T)(0 - product) : product;
+    return g == 0 ? (T)0 : (T)(gg_size(a) / g * gg_size(b));
 }
 
 // ---- division of floats -----------------------------------------------------------------------
@@ -106,6 +107,7 @@ GG_FN double gg_trunc_divide(double a, double b) { return trunc(a / b); }
 // exp(x**2) erfc(x).  Up to 8 as it stands, with the square in two parts so that its rounding does
 // not grow; beyond, the asymptotic series of DLMF 7.12.1.
 GG_FN double gg_erfcx(double x) {
+    if (x < -27) return GG_INF;
     if (x >= 8) {
         const double s = -0.5 / (x * x);
         double term = 1, sum = 1;
@@ -114,7 +116,7 @@ GG_FN double gg_erfcx(double x) {
     }
     const double near = rint(16 * x) / 16;
     const double power = exp(near * near) * exp((x - near) * (x + near));
-    return x < -27 ? 2 * power : power * erfc(x);
+    return power * erfc(x);
 }
 
 // For 0 <= tail <= 1/4 the x >= 0 with erfc(x) / 2 == tail.  Newton's method on the logarithms,

@@ -1,7 +1,7 @@
 """Expressions as C++: statements that a host compiler and NVRTC read alike.
 
-``body`` prints the arithmetic of one element, ``source`` puts it into a loop over contiguous arrays.
-A frame for a GPU wraps the same body; the helper functions that spellings call are CUDA C++ of
+``body`` prints the arithmetic of one element, ``source`` puts it into a loop over arrays.  A frame
+for a GPU wraps the same body; the helper functions that spellings call are CUDA C++ of
 ``kernels/elementwise.cuh``.
 """
 
@@ -14,9 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gpugrad import dtypes
+from gpugrad.backends import NUMPY
 from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError
 from gpugrad.expr import Expr, schedule
@@ -66,7 +65,7 @@ def literal(value: Any, dtype: DType) -> str:
         return "true" if value else "false"
     if dtype.is_floating_point:
         suffix = "f" if dtype is dtypes.float32 else ""
-        number = np.float32(value) if suffix else np.float64(value)
+        number = NUMPY.run(dtype.np.type, value)
         if not math.isfinite(number):
             name = "GG_NAN" if math.isnan(number) else "GG_INF" if number > 0 else "(-GG_INF)"
             return f"({TYPES[dtype]}){name}"
@@ -82,7 +81,7 @@ def literal(value: Any, dtype: DType) -> str:
 
 
 def body(outputs: Sequence[Expr], indent: str = "    ") -> tuple[str, list[str]]:
-    """Single-assignment statements over inputs ``a0``, ``a1``, ..., and the names of the results."""
+    """Single assignments over inputs ``a0``, ``a1``, ..., and the names of the results."""
     order, results = schedule(outputs)
     names: dict[int, str] = {}
     lines = []
@@ -131,9 +130,7 @@ def source(name: str, inputs: Sequence[DType], outputs: Sequence[Expr]) -> str:
     """
     pointers = [f"const {type_name(t)}* x{i}" for i, t in enumerate(inputs)]
     pointers += [f"{type_name(o.dtype)}* y{i}" for i, o in enumerate(outputs)]
-    loads = "".join(
-        f"        const {type_name(t)} a{i} = x{i}[i];\n" for i, t in enumerate(inputs)
-    )
+    loads = "".join(f"        const {type_name(t)} a{i} = x{i}[i];\n" for i, t in enumerate(inputs))
     statements, results = body(outputs, " " * 8)
     stores = "".join(f"        y{i}[i] = {r};\n" for i, r in enumerate(results))
     return (

@@ -50,7 +50,7 @@ def trace_forward(op: Op, operands: Sequence[Any], settings: dict[str, Any]) -> 
     """
     made = _Inputs()
     args = tuple(_argument(n, x, made) for n, x in zip(op.arrays, operands, strict=True))
-    return made.trace([apply(op, args, settings)])
+    return made.trace(_several(apply(op, args, settings)))
 
 
 def trace_gradient(op: Op, target: str | None, operands: Sequence[Any],
@@ -61,24 +61,33 @@ def trace_gradient(op: Op, target: str | None, operands: Sequence[Any],
     dtype that it computes in.
 
     Raises:
-        NotSupportedError: if the rule reads a shape, which no element of a kernel has.
+        NotSupportedError: if the rule reads a shape, which no element of a kernel has, or the op's
+            results have no gradient.
     """
-    rule = op.rules[target]
+    rule, known = op.rules[target], dict(zip(op.arrays, operands, strict=True))
+    if target is not None and not isinstance(known[target], DType):
+        raise NotSupportedError(f"{op.name}: {target} is {known[target]!r}, which has no gradient")
     shapes = [r for r in rule.reads if r.endswith("_shape") and r not in op.arrays]
     if shapes:
         raise NotSupportedError(f"{op.name}: its gradient reads {shapes[0]}, a kernel has elements")
-    out = trace_forward(op, operands, settings).outputs[0]
+    outs = trace_forward(op, operands, settings).outputs
+    known |= dict(zip(op.outputs or ("out",), (o.dtype for o in outs), strict=True))
     made = _Inputs()
-    g = made.new("g", out.dtype)
-    given = dict(zip(op.arrays, operands, strict=True))
-    reads = {n: _argument(n, given.get(n, out.dtype), made) for n in rule.reads}
-    found = rule.fn(EXPR, g, **reads, **{s: settings[s] for s in rule.settings})
-    several = found if isinstance(found, tuple | list) else (found,)
-    return made.trace([_expression(x, g.dtype) for x in several if x is not None])
+    g = [made.new("g", o.dtype) for o in outs if o.dtype.is_floating_point]
+    if not g:
+        raise NotSupportedError(f"{op.name}: no gradient flows through {outs[0].dtype.name}")
+    reads = {n: _argument(n, known[n], made) for n in rule.reads}
+    found = rule.fn(EXPR, g[0] if len(g) == 1 else tuple(g), **reads,
+                    **{s: settings[s] for s in rule.settings})  # fmt: skip
+    return made.trace([_expression(x, g[0].dtype) for x in _several(found) if x is not None])
 
 
 def _argument(name: str, operand: Any, made: _Inputs) -> Any:
     return made.new(name, operand) if isinstance(operand, DType) else operand
+
+
+def _several(result: Any) -> Sequence[Any]:
+    return result if isinstance(result, tuple | list) else (result,)
 
 
 def _expression(value: Any, dtype: DType) -> Expr:

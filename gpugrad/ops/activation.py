@@ -10,7 +10,7 @@ from gpugrad.op import Array, elementwise, function
 from gpugrad.samples import A, Sample
 from gpugrad.signature import check_choice, wrap_dim
 
-# Klambauer et al., "Self-normalizing neural networks", 2017: the fixed point for mean 0, variance 1.
+# Klambauer et al., "Self-normalizing neural networks", 2017: mean 0 and variance 1 stay.
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
@@ -53,7 +53,7 @@ def _(xp, g, input):
     Sample(A((5,), -9.0, 9.0), beta=0.5, threshold=3.0),
 ])  # fmt: skip
 def softplus(xp, input: Array, *, beta: float = 1, threshold: float = 20) -> Array:
-    """``log(1 + exp(beta * input)) / beta``; the input itself where ``beta * input > threshold``."""
+    """``log(1 + exp(beta * input)) / beta``; the input where ``beta * input > threshold``."""
     x = input * beta
     return xp.where(x > threshold, input, xp.log1p(xp.exp(x)) / beta)
 
@@ -117,10 +117,10 @@ def _(xp, g, input, approximate):
     return g * (0.5 * (1 + t) + 0.5 * input * ((1 - t * t) * slope))
 
 
-@elementwise(accepts="f", home="nn.functional", method=False, inplace=True, order=("input", "alpha"),
-             samples=[
-    Sample(A((3, 4))), Sample(A(())), Sample(A((0, 2))), Sample(A((5,)), 0.3),
-])  # fmt: skip
+@elementwise(accepts="f", home="nn.functional", method=False, inplace=True,
+             order=("input", "alpha"), samples=[
+                 Sample(A((3, 4))), Sample(A(())), Sample(A((0, 2))), Sample(A((5,)), 0.3),
+             ])  # fmt: skip
 def elu(xp, input: Array, *, alpha: float = 1.0) -> Array:
     """``input`` above 0, ``alpha * (exp(input) - 1)`` below."""
     return xp.where(input > 0, input, alpha * xp.expm1(input))
@@ -143,10 +143,10 @@ def _(xp, g, input, out):
     return xp.where(input > 0, _SELU_SCALE * g, g * (out + _SELU_SCALE * _SELU_ALPHA))
 
 
-@elementwise(accepts="f", method=False, inplace=True, aliases=("nn.functional.celu",), order=("input", "alpha"),
-             samples=[
-    Sample(A((3, 4))), Sample(A(())), Sample(A((0, 2))), Sample(A((5,)), 0.3),
-])  # fmt: skip
+@elementwise(accepts="f", method=False, inplace=True, aliases=("nn.functional.celu",),
+             order=("input", "alpha"), samples=[
+                 Sample(A((3, 4))), Sample(A(())), Sample(A((0, 2))), Sample(A((5,)), 0.3),
+             ])  # fmt: skip
 def celu(xp, input: Array, *, alpha: float = 1.0) -> Array:
     """``input`` above 0, ``alpha * (exp(input / alpha) - 1)`` below: smooth for every alpha."""
     return xp.where(input > 0, input, alpha * xp.expm1(input / alpha))

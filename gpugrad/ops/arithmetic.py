@@ -16,7 +16,7 @@ from gpugrad.signature import check_choice
 _PAIR = (A((3, 4)), A((4,), 1.0, 3.0))
 
 
-def typed(value: float, *operands: Any) -> Any:
+def typed(value: Any, *operands: Any) -> Any:
     """A setting as a number of the operands' dtype, so that it cannot change the result's."""
     found = next(x.dtype for x in operands if hasattr(x, "dtype"))
     if isinstance(found, dtypes.DType):
@@ -24,16 +24,16 @@ def typed(value: float, *operands: Any) -> Any:
     return np.asarray(value).astype(found)[()]
 
 
-def scale(name: str, setting: str, value: float, *operands: Any) -> Any:
+def scale(name: str, setting: str, value: Any, *operands: Any) -> Any:
     """``typed`` for a multiplier, which must not have a fraction where the operands have none.
 
     Raises:
         DTypeError: if ``value`` is a float and the operands are integers or bools.
     """
     number = typed(value, *operands)
-    if isinstance(value, float) and not isinstance(number, float) and number.dtype.kind in "biu":
+    if isinstance(value, float) and isinstance(number, int | np.integer | np.bool_):
         raise DTypeError(
-            f"{name}: {setting}={value} is a float and the operands are {number.dtype.name}; "
+            f"{name}: {setting}={value} is a float and the operands are integers or bools; "
             f"an integer {setting}, or floating operands, would be accepted"
         )
     return number

@@ -1,8 +1,9 @@
-"""The cast from one dtype to another: what promotion, ``Tensor.to`` and ``Tensor.float`` stand on."""
+"""The cast from one dtype to another, which promotion and ``Tensor.to`` stand on."""
 
 from __future__ import annotations
 
 from gpugrad import dtypes
+from gpugrad.dtypes import DType
 from gpugrad.op import Array, elementwise
 from gpugrad.samples import A, Sample
 from gpugrad.spec import Spec
@@ -17,7 +18,7 @@ from gpugrad.spec import Spec
         Sample(A((5,), 0.0, 2.0), dtypes.bool_),
     ],
 )  # fmt: skip
-def to(xp, input: Array, *, dtype: DType) -> Array:  # noqa: F821 - read as text
+def to(xp, input: Array, *, dtype: DType) -> Array:
     """Every element as ``dtype``, in fresh memory.
 
     Floats become integers by dropping the fraction, anything but zero becomes True.

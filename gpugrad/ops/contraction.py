@@ -62,19 +62,21 @@ def _contract(left: Labelled, right: Labelled, keep: set[str]) -> Labelled:
 def _cost(a: Labelled, b: Labelled, keep: set[str]) -> int:
     """Growth of what is held in memory by contracting this pair first."""
     size = dict(zip(a[1] + b[1], (*a[0].shape, *b[0].shape)))
-    return math.prod(size[c] for c in {*size} & keep) - math.prod(a[0].shape) - math.prod(b[0].shape)
+    made = math.prod(size[c] for c in {*size} & keep)
+    return made - math.prod(a[0].shape) - math.prod(b[0].shape)
 
 
 def contract_all(operands: list[Labelled], out: list[str]) -> Any:
     """Multiply all operands, always the pair next that leaves least in memory."""
     while len(operands) > 1:
+
         def rest(i: int, j: int) -> set[str]:
             others = (x[1] for k, x in enumerate(operands) if k not in (i, j))  # noqa: B023
             return {*out}.union(*others)
 
         pairs = list(itertools.combinations(range(len(operands)), 2))
         i, j = pairs[0] if len(pairs) == 1 else min(
-            pairs, key=lambda p: _cost(operands[p[0]], operands[p[1]], rest(*p)))  # fmt: skip  # noqa: B023
+            pairs, key=lambda p: _cost(operands[p[0]], operands[p[1]], rest(*p)))  # fmt: skip
         made = _contract(operands[i], operands[j], rest(i, j))
         operands = [x for k, x in enumerate(operands) if k not in (i, j)] + [made]
     x, labels = _summed(operands[0], {*out})
@@ -149,9 +151,11 @@ def _sized(operands: list[Labelled], equation: str) -> list[Labelled]:
 
 @function(method=False, samples=[
     Sample("ij,jk->ik", A((2, 3)), A((3, 4))), Sample("ij->ji", A((2, 3))), Sample("ii", A((3, 3))),
-    Sample("bij,bjk->bik", A((2, 3, 4)), A((2, 4, 2))), Sample("...ij,...j->...i", A((2, 3, 4)), A((4,))),
+    Sample("bij,bjk->bik", A((2, 3, 4)), A((2, 4, 2))),
+    Sample("...ij,...j->...i", A((2, 3, 4)), A((4,))),
     Sample("i,j", A((2,)), A((3,))), Sample("ij,jk,kl->il", A((2, 3)), A((3, 2)), A((2, 4))),
-    Sample("iij->ij", A((3, 3, 2))), Sample("ij->", A((2, 3))), Sample("ab,ab->a", A((2, 1)), A((1, 3)))])  # fmt: skip
+    Sample("iij->ij", A((3, 3, 2))), Sample("ij->", A((2, 3))),
+    Sample("ab,ab->a", A((2, 1)), A((1, 3)))])  # fmt: skip
 def einsum(equation: Any, *operands: Any) -> Any:
     """Sums of products of elements after Einstein's convention.
 
@@ -163,7 +167,8 @@ def einsum(equation: Any, *operands: Any) -> Any:
     if isinstance(equation, Tensor):
         equation, tensors = _from_lists((equation, *operands))
     else:
-        tensors = list(operands[0]) if operands and isinstance(operands[0], list | tuple) else list(operands)
+        one_list = len(operands) == 1 and isinstance(operands[0], list | tuple)
+        tensors = list(operands[0] if one_list else operands)
     if not isinstance(equation, str) or not tensors:
         raise ArgumentError("einsum: takes an equation and at least one tensor")
     source, arrow, target = equation.replace(" ", "").partition("->")
@@ -182,7 +187,8 @@ def einsum(equation: Any, *operands: Any) -> Any:
         out = [*spare, *sorted(c for c in {*every} if every.count(c) == 1 and c not in spare)]
     if len({*out}) != len(out) or not {*out} <= {*every}:
         raise SettingError(
-            f"einsum: {equation!r}: each letter of the result must occur there once and in an operand"
+            f"einsum: {equation!r}: each letter of the result must occur there once, and in an "
+            "operand"
         )
     operands_ = [_diagonals(x, ls) for x, ls in zip(tensors, labels)]
     return contract_all(_sized(operands_, equation), out)
@@ -195,7 +201,7 @@ def einsum(equation: Any, *operands: Any) -> Any:
     Sample(A((2, 3, 4)), A((3, 4, 5))), Sample(A((2, 3)), A((4, 5)), 0),
     Sample(A((2, 3, 4)), A((4, 2)), ([0, 2], [1, 0]))])  # fmt: skip
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
-    """Contract the last ``dims`` dimensions of ``a`` with the first of ``b``, or two lists of them."""
+    """Contract the last ``dims`` dimensions of ``a`` with the first of ``b``, or two lists of dims."""
     if a.dtype is dtypes.bool_:
         raise DTypeError("tensordot: takes integer or floating dtypes, got bool")
     if isinstance(dims, int):
@@ -210,7 +216,8 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     of_b = [wrap_dim("tensordot", d, b.ndim) for d in of_b]
     if [a.shape[d] for d in of_a] != [b.shape[d] for d in of_b]:
         raise ShapeError(
-            f"tensordot: dims {of_a} of {tuple(a.shape)} and {of_b} of {tuple(b.shape)} differ in size"
+            f"tensordot: dims {of_a} of {tuple(a.shape)} and {of_b} of {tuple(b.shape)} differ in "
+            "size"
         )
     la, lb = [f"a{i}" for i in range(a.ndim)], [f"b{i}" for i in range(b.ndim)]
     for i, j in zip(of_a, of_b):
@@ -219,7 +226,8 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     return contract_all([(a, la), (b, lb)], [c for c in la + lb if c not in shared])
 
 
-@function(samples=[Sample(A((2, 3)), A((4, 3))), Sample(A((3,)), A((3,))), Sample(A((2, 3)), A(()))])
+@function(samples=[Sample(A((2, 3)), A((4, 3))), Sample(A((3,)), A((3,))),
+    Sample(A((2, 3)), A(()))])  # fmt: skip
 def inner(input: Any, other: Any) -> Any:
     """Sums of products over the last dimension of both."""
     if not input.ndim or not other.ndim:
@@ -228,7 +236,8 @@ def inner(input: Any, other: Any) -> Any:
     return tensordot(input, other, ([-1], [-1]))
 
 
-@function(samples=[Sample(A((2, 3)), A((4, 5))), Sample(A((2,)), A((3, 2))), Sample(A(()), A((2,)))])
+@function(samples=[Sample(A((2, 3)), A((4, 5))), Sample(A((2,)), A((3, 2))),
+    Sample(A(()), A((2,)))])  # fmt: skip
 def kron(input: Any, other: Any) -> Any:
     """Kronecker product: ``other`` once per element of ``input``, scaled by it."""
     n = max(input.ndim, other.ndim)
@@ -290,7 +299,8 @@ def chain_matmul(*matrices: Any) -> Any:
 
 
 @function(home="nn.functional", method=False, samples=[
-    Sample(A((2, 3)), A((2, 4)), A((5, 3, 4)), A((5,))), Sample(A((2, 6, 3)), A((2, 6, 4)), A((5, 3, 4)))])  # fmt: skip
+    Sample(A((2, 3)), A((2, 4)), A((5, 3, 4)), A((5,))),
+    Sample(A((2, 6, 3)), A((2, 6, 4)), A((5, 3, 4)))])  # fmt: skip
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     """``input1 @ weight[k] @ input2`` for every output ``k``, over any leading dimensions."""
     out = einsum("...kj,...j->...k", einsum("...i,kij->...kj", input1, weight), input2)

@@ -1,17 +1,16 @@
-"""Convolutions of one to three dimensions, transposed ones, and patches as columns.
+"""Convolutions of one to three dimensions.
 
-Three records serve all: a convolution, its gradient in the input (which is a transposed convolution)
-and its gradient in the weight.  The gradient of each is made of the other two.
+Three records serve all: a convolution, its gradient in the input (which is a transposed
+convolution) and its gradient in the weight.  The gradient of each is made of the other two.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from gpugrad.backends.additions.convolution import out_sizes
-from gpugrad.errors import ArgumentError, NotSupportedError, SettingError, ShapeError
+from gpugrad.errors import SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, function, op
 from gpugrad.samples import A, Sample
@@ -48,8 +47,8 @@ def batched(name: str, x: Any, n: int, run: Callable[[Any], Any]) -> Any:
     if x.ndim == n + 1:
         return F.squeeze(run(F.reshape(x, (1, *x.shape))), 0)
     raise ShapeError(
-        f"{name}: input must have {n + 2} dimensions (batch, channels, {n} sizes), or {n + 1} without "
-        f"a batch; got shape {tuple(x.shape)}"
+        f"{name}: input must have {n + 2} dimensions (batch, channels, {n} sizes), or {n + 1} "
+        f"without a batch; got shape {tuple(x.shape)}"
     )
 
 
@@ -80,8 +79,8 @@ def _convolved(input: Spec, weight: Spec, bias: Spec | None = None, *, stride: A
     out = out_sizes(input.shape[2:], weight.shape[2:], stride, padding, dilation)
     if any(s < 1 for s in out):
         raise ShapeError(
-            f"convolution: the kernel {weight.shape[2:]} with dilation {dilation} is larger than the "
-            f"input {input.shape[2:]} with padding {padding}"
+            f"convolution: the kernel {weight.shape[2:]} with dilation {dilation} is larger than "
+            f"the input {input.shape[2:]} with padding {padding}"
         )
     return Spec((input.shape[0], weight.shape[0], *out), input.dtype)
 
@@ -93,6 +92,9 @@ def convolution(xp, input: Array, weight: Array, bias: Array | None = None, *,
                 stride: tuple = (1, 1), padding: tuple = ((0, 0), (0, 0)),
                 dilation: tuple = (1, 1), groups: int = 1) -> Array:  # fmt: skip
     """Convolution of ``(n, c, *size)`` with ``(o, c / groups, *kernel)``, ``padding`` in pairs."""
+    _convolved(
+        input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
     return xp.convolution(input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -189,8 +191,10 @@ def _conv(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any,
 
 
 @function(samples=[
-    Sample(A((2, 3, 8)), A((4, 3, 3)), A((4,)), padding="same"), Sample(A((4, 8)), A((4, 1, 3)), groups=4),
-    Sample(A((2, 3, 8)), A((4, 3, 3)), None, 2, 0, 2)], method=False, aliases=("nn.functional.conv1d",))  # fmt: skip
+    Sample(A((2, 3, 8)), A((4, 3, 3)), A((4,)), padding="same"),
+    Sample(A((4, 8)), A((4, 1, 3)), groups=4),
+    Sample(A((2, 3, 8)), A((4, 3, 3)), None, 2, 0, 2)], method=False,
+    aliases=("nn.functional.conv1d",))  # fmt: skip
 def conv1d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
            dilation: Any = 1, groups: int = 1) -> Any:  # fmt: skip
     """Convolution of ``(batch, in, length)`` with ``weight (out, in / groups, kernel)``.
@@ -204,7 +208,8 @@ def conv1d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: 
 @function(samples=[
     Sample(A((2, 3, 6, 5)), A((4, 3, 3, 2)), A((4,)), 2, (1, 0)),
     Sample(A((2, 4, 5, 5)), A((4, 2, 3, 3)), None, 1, "same", 2, 2),
-    Sample(A((3, 5, 5)), A((2, 3, 1, 1)), A((2,))), Sample(A((0, 3, 5, 5)), A((2, 3, 3, 3)))], method=False, aliases=("nn.functional.conv2d",))  # fmt: skip
+    Sample(A((3, 5, 5)), A((2, 3, 1, 1)), A((2,))), Sample(A((0, 3, 5, 5)), A((2, 3, 3, 3)))],
+    method=False, aliases=("nn.functional.conv2d",))  # fmt: skip
 def conv2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
            dilation: Any = 1, groups: int = 1) -> Any:  # fmt: skip
     """Convolution of ``(batch, in, height, width)`` with ``weight (out, in / groups, kh, kw)``.
@@ -215,74 +220,9 @@ def conv2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: 
     return _conv(2, input, weight, bias, stride, padding, dilation, groups)
 
 
-@function(samples=[Sample(A((1, 2, 4, 3, 4)), A((2, 2, 2, 3, 2)), A((2,)), 1, 1)], method=False, aliases=("nn.functional.conv3d",))
+@function(samples=[Sample(A((1, 2, 4, 3, 4)), A((2, 2, 2, 3, 2)), A((2,)), 1, 1)], method=False,
+    aliases=("nn.functional.conv3d",))  # fmt: skip
 def conv3d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
            dilation: Any = 1, groups: int = 1) -> Any:  # fmt: skip
     """Convolution of ``(batch, in, depth, height, width)``; see ``conv2d``."""
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
-
-
-def _transposed(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any,
-                output_padding: Any, groups: int, dilation: Any) -> Any:  # fmt: skip
-    name = f"conv_transpose{n}d"
-    if weight.ndim != n + 2 or weight.shape[0] % groups:
-        raise ShapeError(
-            f"{name}: weight must have {n + 2} dimensions (in, out / groups, {n} sizes) and groups "
-            f"({groups}) must divide the first; got shape {tuple(weight.shape)}"
-        )
-    stride, dilation = spread(name, "stride", stride, n), spread(name, "dilation", dilation, n)
-    pad, extra = spread(name, "padding", padding, n, 0), spread(name, "output_padding", output_padding, n, 0)
-    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
-        raise SettingError(
-            f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}"
-        )
-    if any(e >= s for e, s in zip(extra, stride)):
-        raise NotSupportedError(
-            f"{name}: output_padding {extra} must be smaller than stride {stride}; pad the result"
-        )
-    if bias is not None and tuple(bias.shape) != (weight.shape[1] * groups,):
-        raise ShapeError(
-            f"{name}: bias must have shape ({weight.shape[1] * groups},), got {tuple(bias.shape)}"
-        )
-
-    def run(x: Any) -> Any:
-        if x.shape[1] != weight.shape[0]:
-            raise ShapeError(
-                f"{name}: input {tuple(x.shape)} has {x.shape[1]} channels, weight "
-                f"{tuple(weight.shape)} takes {weight.shape[0]}"
-            )
-        sizes = zip(x.shape[2:], weight.shape[2:], stride, pad, dilation, extra)
-        size = tuple((m - 1) * s - 2 * p + d * (k - 1) + e + 1 for m, k, s, p, d, e in sizes)
-        if any(s < 1 for s in size):
-            raise ShapeError(f"{name}: input {tuple(x.shape)} gives sizes {size}; they must be >= 1")
-        out = conv_input_grad(x, weight, size, stride, pairs(pad), dilation, groups)
-        return out if bias is None else out + F.reshape(bias, (-1, *(1,) * n))
-
-    return batched(name, input, n, run)
-
-
-@function(samples=[Sample(A((2, 4, 5)), A((4, 3, 3)), A((3,)), 2, 1, 1)], method=False, aliases=("nn.functional.conv_transpose1d",))
-def conv_transpose1d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-                     output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Any:  # fmt: skip
-    """Transposed convolution of ``(batch, in, length)``; see ``conv_transpose2d``."""
-    return _transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-@function(samples=[
-    Sample(A((2, 4, 3, 4)), A((4, 3, 3, 2)), A((6,)), (2, 1), (1, 0), (1, 0), 2),
-    Sample(A((4, 3, 4)), A((4, 2, 2, 2)), None, 2), Sample(A((1, 2, 3, 3)), A((2, 2, 2, 2)), dilation=2)],
-    method=False, aliases=("nn.functional.conv_transpose2d",))  # fmt: skip
-def conv_transpose2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-                     output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Any:  # fmt: skip
-    """Transposed convolution: ``(batch, in, h, w)`` with ``weight (in, out / groups, kh, kw)``.
-
-    It enlarges by ``stride``; ``output_padding`` is added to one side of the result.
-    """
-    return _transposed(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-@function(samples=[Sample(A((1, 2, 2, 3, 2)), A((2, 2, 2, 2, 2)), A((2,)), 2, 1, 1)], method=False, aliases=("nn.functional.conv_transpose3d",))
-def conv_transpose3d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-                     output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Any:  # fmt: skip
-    """Transposed convolution of ``(batch, in, d, h, w)``; see ``conv_transpose2d``."""
-    return _transposed(3, input, weight, bias, stride, padding, output_padding, groups, dilation)

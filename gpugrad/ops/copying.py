@@ -40,9 +40,7 @@ def to_device(xp, input: Array, *, device: str, source: str) -> Array:
         return Spec(input.shape, dtypes.from_numpy(input.dtype))
     if device == source:
         return xp.copy(input)
-    return backends.for_device(target).from_numpy(
-        backends.for_array(input).to_numpy(input), target
-    )
+    return backends.for_device(target).from_numpy(backends.for_array(input).to_numpy(input), target)
 
 
 @to_device.vjp
@@ -167,7 +165,8 @@ def resize_(input: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
         NotSupportedError: if it shares its memory with a view and would need more.
     """
     from gpugrad.errors import AutogradError
-    from gpugrad.factory import format_name, sizes as read
+    from gpugrad.factory import format_name
+    from gpugrad.factory import sizes as read
 
     shape = read("resize_", sizes)
     if input.requires_grad:

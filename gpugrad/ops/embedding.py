@@ -68,7 +68,7 @@ def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: floa
     table = F.index(weight, (used,), (0,), "embedding", False)
     norms = F.pow(F.sum(F.pow(F.abs(table), norm_type), 1, True), 1 / norm_type)
     if norm_type == float("inf"):
-        norms = F.amax(F.abs(table), 1, True)
+        norms = F.max(F.abs(table), axis=1, keepdims=True)
     scale = F.where(F.greater(norms, max_norm), max_norm / (norms + 1e-7), 1.0)
     weight.index_copy_(0, used, table * scale)
 

@@ -13,21 +13,20 @@ from gpugrad.functional_namespace import F
 from gpugrad.op import Array, elementwise, function
 from gpugrad.samples import A, Sample
 
-_NUMBERS = (int, float, np.generic)
+_NUMBERS: Any = (int, float, np.generic)
 
 #: Constant exponents that are products or roots; ``xp.pow`` of arrays computes them so, too.
-_SIMPLE_POWERS = {1: "{0}", 2: "({0} * {0})", 3: "({0} * {0} * {0})"}
-_SIMPLE_FLOAT_POWERS = {0.5: "sqrt{f}({0})", -0.5: "(1 / sqrt{f}({0}))", -1: "(1 / {0})",
-                        -2: "(1 / ({0} * {0}))"}  # fmt: skip
+_SIMPLE_POWERS: dict[float, str] = {1: "{0}", 2: "({0} * {0})", 3: "({0} * {0} * {0})"}
+_SIMPLE_FLOAT_POWERS = {
+    0.5: "sqrt{f}({0})", -0.5: "(1 / sqrt{f}({0}))", -1.0: "(1 / {0})", -2.0: "(1 / ({0} * {0}))",
+}  # fmt: skip
 
 
 def _spell_pow(args: Sequence[Any], kind: str) -> str:
-    exponent = args[1] if isinstance(args[1], int | float) else None
-    if exponent in _SIMPLE_POWERS:
-        return _SIMPLE_POWERS[exponent]
+    exponent = args[1] if isinstance(args[1], int | float) else math.nan
     if kind != "f":
-        return "gg_pow({0}, {1})"
-    return _SIMPLE_FLOAT_POWERS.get(exponent, "pow{f}({0}, {1})")  # type: ignore[arg-type]
+        return _SIMPLE_POWERS.get(exponent, "gg_pow({0}, {1})")
+    return (_SIMPLE_POWERS | _SIMPLE_FLOAT_POWERS).get(exponent, "pow{f}({0}, {1})")
 
 
 @elementwise(c=_spell_pow, operator="__pow__", accepts="if", inplace=True, samples=[
@@ -55,9 +54,10 @@ def _(xp, g, input, other):
 
 @pow_.vjp("other")
 def _(xp, g, input, other, out):
+    base = input + xp.zeros_like(out) if isinstance(input, _NUMBERS) else input
     # 0 ** other is flat for other >= 0; log(1) = 0 keeps that branch free of infinities.
-    flat = xp.equal(xp.where(other >= 0, input, 1), 0)
-    return g * (out * xp.log(xp.where(flat, 1, input)))
+    flat = xp.logical_and(xp.equal(base, 0), other >= 0)
+    return g * (out * xp.log(xp.where(flat, 1, base)))
 
 
 @function(inplace=True, samples=[

@@ -9,7 +9,6 @@ from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Dim, Dims, function, op
 from gpugrad.ops.reduction import SAMPLES, kept, not_empty, reduced
 from gpugrad.samples import A, Sample
-from gpugrad.signature import wrap_dim
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor
 
@@ -64,7 +63,7 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any
     return MinMax(F.min(input, dim, keepdim), F.max(input, dim, keepdim))
 
 
-MinMax = NamedTuple("aminmax", [("min", Any), ("max", Any)])  # type: ignore[misc]  # noqa: UP014
+MinMax: Any = NamedTuple("aminmax", [("min", Any), ("max", Any)])  # type: ignore[name-match]
 
 # ---- places ------------------------------------------------------------------------------------
 
@@ -99,21 +98,60 @@ def argmin(xp, input: Array, *, dim: Dim | None = None, keepdim: bool = False) -
 # ---- values with their places ------------------------------------------------------------------
 
 
-def pick(name: str, input: Any, place: Any, dim: int, keepdim: bool) -> Any:
-    """Values and indices along ``dim``, from the place of each (kept as a dimension of size 1)."""
-    dim = wrap_dim(name, dim, input.ndim)
-    if input.ndim == 0:
-        return _PICKED[name](F.reshape(input, ()), F.reshape(place, ()))
-    values = F.gather(input, dim, place)
+def _with_place(name: str) -> Any:
+    def result(input: Spec, *, dim: int, keepdim: bool) -> tuple[Spec, Spec]:
+        not_empty(name, input.shape, dim)
+        shape = reduced(input.shape, dim, keepdim)
+        return Spec(shape, input.dtype), Spec(shape, dtypes.int64)
+
+    return result
+
+
+def return_place(xp: Any, g: Any, indices: Any, shape: Any, dim: int, keepdim: bool) -> Any:
+    """The gradient of values picked along ``dim``: zeros, but at their places."""
     if not keepdim:
-        values, place = F.squeeze(values, dim), F.squeeze(place, dim)
-    return _PICKED[name](values, place)
+        g, indices = xp.expand_dims(g, dim), xp.expand_dims(indices, dim)
+    return xp.gather_adjoint(g, dim, indices, shape)
 
 
-_PICKED: dict[str, Any] = {
-    name: NamedTuple(name, [("values", Any), ("indices", Any)])  # type: ignore[misc]
-    for name in ("max", "min", "median", "nanmedian")
-}
+def _picked(xp: Any, input: Any, place: Any, dim: int, keepdim: bool) -> Any:
+    values = xp.take_along_axis(input, place, dim)
+    return (values, place) if keepdim else (xp.squeeze(values, dim), xp.squeeze(place, dim))
+
+
+_ALONG: dict[str, Any] = {
+    "home": "_ops", "method": False, "torch": "", "outputs": ("values", "indices"),
+    "samples": [
+        Sample(A((3, 4), values="distinct"), 1), Sample(A((2, 3, 5), values="distinct"), 0, True),
+        Sample(A(()), 0), Sample(A((2, 0, 3)), 2),
+    ],
+}  # fmt: skip
+
+
+@op(**_ALONG, result=_with_place("max"))
+def max_along(xp, input: Array, *, dim: Dim, keepdim: bool = False) -> Array:
+    """Largest element along ``dim`` and where it is, the first of several."""
+    return _picked(xp, input, xp.argmax(input, axis=dim, keepdims=True), dim, keepdim)
+
+
+@max_along.vjp
+def _(xp, g, indices, input_shape, dim, keepdim):
+    return return_place(xp, g, indices, input_shape, dim, keepdim)
+
+
+@op(**_ALONG, result=_with_place("min"))
+def min_along(xp, input: Array, *, dim: Dim, keepdim: bool = False) -> Array:
+    """Smallest element along ``dim`` and where it is, the first of several."""
+    return _picked(xp, input, xp.argmin(input, axis=dim, keepdims=True), dim, keepdim)
+
+
+@min_along.vjp
+def _(xp, g, indices, input_shape, dim, keepdim):
+    return return_place(xp, g, indices, input_shape, dim, keepdim)
+
+
+Max: Any = NamedTuple("max", [("values", Any), ("indices", Any)])  # type: ignore[name-match]
+Min: Any = NamedTuple("min", [("values", Any), ("indices", Any)])  # type: ignore[name-match]
 
 
 def _overloads(name: str, input: Any, dim: Any, keepdim: bool, other: Any) -> Any:
@@ -122,9 +160,8 @@ def _overloads(name: str, input: Any, dim: Any, keepdim: bool, other: Any) -> An
         return getattr(F, f"{name}imum")(input, other)
     if dim is None:
         return getattr(F, name)(input)
-    ordered = F.astype(input, dtypes.uint8) if input.dtype is dtypes.bool_ else input
-    place = getattr(F, f"arg{name}")(ordered, dim, True)
-    return pick(name, input, place, dim, keepdim)
+    kind = Max if name == "max" else Min
+    return kind(*getattr(F, f"{name}_along")(input, dim, keepdim))
 
 
 _OVERLOADS = [
@@ -152,5 +189,3 @@ def min_(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = Non
     gradient goes to the element at the index; otherwise equal elements share it.
     """
     return _overloads("min", input, dim, keepdim, other)
-
-

@@ -1,13 +1,12 @@
 """Factorisations of matrices, and the least-squares solutions that stand on them.
 
-Gradients of eigenvectors and singular vectors exist where the values are distinct; those of the values
-alone always do, and have records of their own (``eigvalsh``, ``svdvals``).
+Gradients of eigenvectors and singular vectors exist where the values are distinct; those of the
+values alone always do, and have records of their own (``eigvalsh``, ``svdvals``).
 """
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpugrad.errors import AutogradError
 from gpugrad.functional_namespace import F
@@ -142,10 +141,15 @@ def _qr_gradient(xp: Any, gq: Any, gr: Any, q: Any, r: Any) -> Any:
     return xp.solve_triangular(mT(xp, r), gq + q @ m, False, False)
 
 
-QR = namedtuple("qr", ("Q", "R"))
+class QR(NamedTuple):
+    """What ``qr`` returns."""
+
+    Q: Any
+    R: Any
 
 
-@function(name="qr", samples=[Sample(A((4, 3), values="well")), Sample(A((3, 3), values="well"), False)])
+@function(name="qr", samples=[Sample(A((4, 3), values="well")),
+    Sample(A((3, 3), values="well"), False)])  # fmt: skip
 def _qr(input: Any, some: bool = True) -> Any:
     """``Q`` and ``R`` with ``input = Q @ R``: ``linalg.qr``, complete without ``some``."""
     return QR(*qr(input, mode="reduced" if some else "complete"))
@@ -214,7 +218,8 @@ def _svd_result(A: Spec, *, full_matrices: bool) -> tuple[Spec, Spec, Spec]:
 
 
 @op(home="linalg", method=False, accepts="f", xp_name="svd", result=_svd_result,
-    outputs=("U", "S", "Vh"), samples=[Sample(A(s, values="well"), False) for s in _SHAPES])  # fmt: skip
+    outputs=("U", "S", "Vh"),
+    samples=[Sample(A(s, values="well"), False) for s in _SHAPES])  # fmt: skip
 def svd(xp, A: Array, *, full_matrices: bool = True) -> tuple[Array, Array, Array]:
     """``U``, ``S`` (descending) and ``Vh`` with ``A = U @ diag(S) @ Vh``.
 
@@ -257,7 +262,12 @@ def _(xp, g, A):
     return _scaled(xp, u, g) @ vh
 
 
-SVD = namedtuple("svd", ("U", "S", "V"))
+class SVD(NamedTuple):
+    """What ``svd`` returns."""
+
+    U: Any
+    S: Any
+    V: Any
 
 
 @function(name="svd", samples=[Sample(A((4, 3), values="well"))])

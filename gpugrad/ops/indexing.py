@@ -18,7 +18,7 @@ from gpugrad.indexing import Parsed, parse, selected_shape
 from gpugrad.inplace import assign, check_writable
 from gpugrad.modes import modes
 from gpugrad.op import Array, Index, function, op
-from gpugrad.samples import A, Sample
+from gpugrad.samples import A, Sample, Writing
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, from_data, wrap
 
@@ -220,7 +220,12 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     return index.public(view, parsed.tensors, parsed.dims, "x[...]")
 
 
-@function(operator="__setitem__", method=False, torch="", differentiable=False)
+@function(operator="__setitem__", method=False, torch="Tensor.__setitem__", samples=[
+    Writing(A((3, 4)), 1, 2.5), Writing(A((3, 4)), (slice(None), 2), A((3,))),
+    Writing(A((3, 4)), A((3, 4), kind="bool"), 0.5), Writing(A((2, 0)), 0, A((0,))),
+    Writing(A((4, 3)), A((2,), 0, 4, kind="int", values="distinct"), A((2, 3))),
+    Writing(A(()), ..., A(())), Writing(A((2, 3, 4)), (..., slice(1, 4, 2)), A((3, 1))),
+])  # fmt: skip
 def setitem(input: Tensor, key: Any, value: Any) -> None:
     """``input[key] = value``: write a number or a tensor (broadcast) into part of a tensor.
 
@@ -236,9 +241,11 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
     if not parsed.tensors:
         view.copy_(_without_leading_ones(value, view.ndim))
         return
-    # An index selects at most this many dims; surplus sizes of 1 in front are PyTorch's courtesy.
-    most = view.ndim - len(parsed.dims) + max(i.ndim for i in parsed.tensors)
-    value = _without_leading_ones(value, most)
+    # The dims of what is selected; surplus sizes of 1 in front of a value are PyTorch's courtesy.
+    mask = parsed.tensors[0].dtype is dtypes.bool_
+    joint = 1 if mask else max(i.ndim for i in parsed.tensors)
+    covered = parsed.tensors[0].ndim if mask else len(parsed.dims)
+    value = _without_leading_ones(value, view.ndim - covered + joint)
     if not _put_directly(called, view, value, parsed):
         written = index_write.public(view, value, parsed.tensors, parsed.dims, False, called)
         assign(called, view, written)
@@ -257,7 +264,7 @@ def _put_directly(called: str, view: Tensor, value: Tensor, parsed: Parsed) -> b
     try:
         backend.run(backend.xp.index_write, array, value._array, places, parsed.dims, False, called,
                     True, array)  # fmt: skip
-    except ValueError:  # shapes that do not fit, nothing written: the op has the better words
+    except (ValueError, TypeError, IndexError):  # nothing written: the op has the better words
         return False
     view.storage_state().bump()
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from gpugrad.errors import ArgumentError, DimError, SettingError, ShapeError
@@ -57,10 +58,7 @@ def _(xp, g, tensors_shape, dim):
     skipped = [tuple(s) == (0,) for s in shapes]
     sizes = tuple(0 if none else s[dim] for s, none in zip(shapes, skipped, strict=True))
     parts = xp.split_with_sizes(g, sizes, dim)
-    return tuple(
-        xp.reshape(p, (0,)) if none else p
-        for p, none in zip(parts, skipped, strict=True)
-    )
+    return tuple(xp.reshape(p, (0,)) if none else p for p, none in zip(parts, skipped, strict=True))
 
 
 def _stacked(*tensors: Spec, dim: int) -> Spec:
@@ -201,7 +199,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *
     cuts = [0, *(slice(c).indices(total)[1] for c in given), total]
     return tuple(
         input.narrow(dim, min(a, total), max(b - a, 0))
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+        for a, b in itertools.pairwise(cuts)
     )
 
 

@@ -27,7 +27,8 @@ def _pinv_result(A: Spec, *, hermitian: bool, **settings: Any) -> Spec:
 
 
 @op(home="linalg", method=False, accepts="f", name="pinv", result=_pinv_result, tolerance=10,
-    samples=[*(Sample(A(s, values="well")) for s in _SHAPES), Sample(A((3, 3), values="spd"), rtol=1e-6),
+    samples=[*(Sample(A(s, values="well")) for s in _SHAPES),
+    Sample(A((3, 3), values="spd"), rtol=1e-6),
              Sample(A((3, 3), values="well"), atol=1e-6)])  # fmt: skip
 def linalg_pinv(xp, A: Array, *, atol: float | None = None, rtol: float | None = None,
                 hermitian: bool = False) -> Array:  # fmt: skip
@@ -92,7 +93,7 @@ def _lstsq_result(A: Spec, B: Spec, **settings: Any) -> tuple[Spec, ...]:
 
 @op(home="_ops", method=False, torch="", accepts="f", promotion="same", result=_lstsq_result,
     tolerance=10, outputs=("solution", "residuals", "rank"),
-    samples=[Sample(A((4, 3), values="well"), A((4, 2)))])
+    samples=[Sample(A((4, 3), values="well"), A((4, 2)))])  # fmt: skip
 def least_squares(xp, A: Array, B: Array, *, rcond: float | None = None) -> tuple[Array, ...]:
     """Solution of least norm, squared residuals, and rank."""
     vector = _column(A, B)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from gpugrad.devices import Device
 from gpugrad.dtypes import DType
 from gpugrad.op import function
@@ -27,7 +26,8 @@ def _kind(input: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
 @function(home="Tensor", samples=[Sample(A((2,)), 2, 3), Sample(A((2,)), (3,))],
           differentiable=False)  # fmt: skip
 def new_zeros(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
-              requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
+              requires_grad: bool = False, layout: Any = None,
+              pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Zeros with the tensor's dtype and device."""
     return zeros(*size, **_kind(input, dtype, device), requires_grad=requires_grad, layout=layout,
                  pin_memory=pin_memory)  # fmt: skip
@@ -36,7 +36,8 @@ def new_zeros(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
 @function(home="Tensor", samples=[Sample(A((2,)), 2, 3), Sample(A((2,)), (3,))],
           differentiable=False)  # fmt: skip
 def new_ones(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
-             requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
+             requires_grad: bool = False, layout: Any = None,
+             pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Ones with the tensor's dtype and device."""
     return ones(*size, **_kind(input, dtype, device), requires_grad=requires_grad, layout=layout,
                 pin_memory=pin_memory)  # fmt: skip
@@ -44,7 +45,8 @@ def new_ones(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
 
 @function(home="Tensor", samples=[Undefined(A((2,)), 2, 3)], differentiable=False)
 def new_empty(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
-              requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
+              requires_grad: bool = False, layout: Any = None,
+              pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Memory that is not set, with the tensor's dtype and device."""
     return empty(*size, **_kind(input, dtype, device), requires_grad=requires_grad, layout=layout,
                  pin_memory=pin_memory)  # fmt: skip
@@ -52,7 +54,8 @@ def new_empty(input: Tensor, *size: Any, dtype: Any = None, device: Any = None,
 
 @function(home="Tensor", samples=[Sample(A((2,)), (2, 3), 1.5)], differentiable=False)
 def new_full(input: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
-             requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
+             requires_grad: bool = False, layout: Any = None,
+             pin_memory: bool = False) -> Tensor:  # fmt: skip
     """One number everywhere, with the tensor's dtype and device."""
     return full(size, fill_value, **_kind(input, dtype, device), requires_grad=requires_grad,
                 layout=layout, pin_memory=pin_memory)  # fmt: skip
@@ -60,7 +63,8 @@ def new_full(input: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, de
 
 @function(home="Tensor", samples=[Sample(A((2,)), [[1, 2], [3, 4]])], differentiable=False)
 def new_tensor(input: Tensor, data: Any, *, dtype: Any = None, device: Any = None,
-               requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
+               requires_grad: bool = False, layout: Any = None,
+               pin_memory: bool = False) -> Tensor:  # fmt: skip
     """``tensor(data)`` with the tensor's dtype and device."""
     return tensor(data, **_kind(input, dtype, device), requires_grad=requires_grad,
                   pin_memory=pin_memory)  # fmt: skip

@@ -25,7 +25,9 @@ def check_square(name: str, *arrays: Any) -> None:
     """Raise a ShapeError unless all are stacks of square matrices."""
     for a in arrays:
         if len(a.shape) < 2 or a.shape[-1] != a.shape[-2]:
-            raise ShapeError(f"{name}: takes square matrices (..., n, n), got shape {tuple(a.shape)}")
+            raise ShapeError(
+                f"{name}: takes square matrices (..., n, n), got shape {tuple(a.shape)}"
+            )
 
 
 def check_matrix(name: str, a: Any) -> None:
@@ -168,7 +170,8 @@ def _solve_result(A: Spec, B: Spec, *, left: bool) -> Spec:
     result=_solve_result, samples=[
     Sample(A((3, 3), values="well"), A((3, 2))), Sample(A((2, 3, 3), values="well"), A((2, 3))),
     Sample(A((3, 3), values="well"), A((3,))), Sample(A((2, 1, 3, 3), values="well"), A((4, 3, 2))),
-    Sample(A((3, 3), values="well"), A((2, 3)), left=False), Sample(A((0, 3, 3)), A((3, 2)))])  # fmt: skip
+    Sample(A((3, 3), values="well"), A((2, 3)), left=False),
+    Sample(A((0, 3, 3)), A((3, 2)))])  # fmt: skip
 def solve(xp, A: Array, B: Array, *, left: bool = True) -> Array:
     """Solution of ``A @ X = B`` (``X @ A = B`` without ``left``).
 
@@ -204,6 +207,7 @@ def solve_triangular(xp, A: Array, B: Array, *, upper: bool, left: bool = True,
 
     A zero on the diagonal gives inf or NaN, no error; ``unitriangular`` takes the diagonal as 1.
     """
+    _triangular_result(A, B, left=left)
     return xp.solve_triangular(A, B, upper, left, unitriangular)
 
 

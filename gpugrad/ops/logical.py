@@ -66,7 +66,7 @@ def bitwise_left_shift(xp, input: Array, other: Array) -> Array:
 @elementwise(c="gg_right_shift({0}, {1})", operator="__rshift__", accepts="i", inplace=True,
              differentiable=False, domain=((-90.0, 90.0), (0.0, 5.0)))  # fmt: skip
 def bitwise_right_shift(xp, input: Array, other: Array) -> Array:
-    """Bits moved down by ``other`` places, keeping the sign; a shift out of range leaves it only."""
+    """Bits moved down by ``other`` places, keeping the sign; out of range, only that is left."""
     return xp.bitwise_right_shift(input, other)
 
 

@@ -8,16 +8,17 @@ from gpugrad import dtypes
 from gpugrad.errors import DTypeError, IndexingError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Dim, Index, function, op
-from gpugrad.ops.loss import LOSS, reduced_by, reduction_of, reductions
+from gpugrad.ops.loss import LOSS, floating, reduced_by, reduction_of, reductions
 from gpugrad.samples import A, Sample
 from gpugrad.spec import Spec
 
 _CLASSES = A((3,), 0, 4, kind="int")
 
 
-def _per_row(input: Spec, target: Spec, *, dim: int) -> tuple[Spec, Spec]:
-    row = Spec(target.shape, input.dtype)
-    return row, row
+def _result(input: Spec, target: Spec, *, dim: int, ignore_index: int,
+            reduction: str) -> tuple[Spec, Spec]:  # fmt: skip
+    rows = Spec(target.shape, input.dtype)
+    return rows if reduction == "none" else Spec((), input.dtype), rows
 
 
 def check_classes(name: str, target: Any, classes: int) -> None:
@@ -29,29 +30,43 @@ def check_classes(name: str, target: Any, classes: int) -> None:
         )
 
 
-@op(home="_ops", method=False, torch="", accepts="f", outputs=("loss", "total"), result=_per_row,
+@op(home="_ops", method=False, torch="", accepts="f", outputs=("loss", "total"), result=_result,
     samples=[Sample(A((3, 4)), _CLASSES, 1), Sample(A((4,)), A((), 0, 4, kind="int"), 0),
-             Sample(A((2, 3, 4), -90, 90), A((2, 4), 0, 3, kind="int"), 1)])  # fmt: skip
-def row_cross_entropy(xp, input: Array, target: Index, *, dim: Dim) -> Array:
-    """``logsumexp(row) - row[target]`` of every row along ``dim``, and the logsumexp.
+             Sample(A((3, 4)), _CLASSES, 1, ignore_index=2, reduction="none"),
+             Sample(A((2, 3, 4), -90, 90), A((2, 4), 0, 3, kind="int"), 1, reduction="sum")],
+    )  # fmt: skip
+def softmax_cross_entropy(xp, input: Array, target: Index, *, dim: Dim, ignore_index: int = -100,
+                          reduction: str = "mean") -> Array:  # fmt: skip
+    """``logsumexp(row) - row[target]`` of every row along ``dim``, reduced; and the logsumexp.
 
     The softmax is not kept: the gradient makes it again from the input and one number per row.
     """
+    counted = xp.not_equal(target, ignore_index)
+    safe = xp.where(counted, target, 0)
+    check_classes("cross_entropy", safe, input.shape[dim])
     largest = xp.max(input, axis=dim, keepdims=True)
     y = input - largest
-    picked = xp.take_along_axis(y, xp.expand_dims(target, dim), dim)
+    picked = xp.take_along_axis(y, xp.expand_dims(safe, dim), dim)
     xp.exp(y, out=y)
     total = xp.log(xp.sum(y, dim, True))
-    return xp.squeeze(total - picked, dim), xp.squeeze(total + largest, dim)
+    loss = xp.where(counted, xp.squeeze(total - picked, dim), 0)
+    if reduction != "none":
+        loss = xp.sum(loss) / (xp.sum(counted, dtype=loss.dtype) if reduction == "mean" else 1)
+    return loss, xp.squeeze(total + largest, dim)
 
 
-@row_cross_entropy.vjp("input")
-def _(xp, g, input, target, total, dim):
-    g_loss, g_total = (xp.expand_dims(t, dim) for t in g)
+@softmax_cross_entropy.vjp("input")
+def _(xp, g, input, target, total, dim, ignore_index, reduction):
+    g_loss, g_total = g
+    counted = xp.not_equal(target, ignore_index)
+    if reduction == "mean":
+        g_loss = g_loss / xp.sum(counted, dtype=g_loss.dtype)
+    g_loss = xp.expand_dims(xp.where(counted, g_loss, 0), dim)
+    index = xp.expand_dims(xp.where(counted, target, 0), dim)
     e = xp.exp(input - xp.expand_dims(total, dim))
     # The total was rounded at its own size, so the rows of e do not quite sum to 1: divide.
-    softmax = e * ((g_loss + g_total) / xp.sum(e, dim, True))
-    return xp.scatter_add(softmax, dim, xp.expand_dims(target, dim), -g_loss)
+    softmax = e * ((g_loss + xp.expand_dims(g_total, dim)) / xp.sum(e, dim, True))
+    return xp.scatter_add(softmax, dim, index, -g_loss)
 
 
 def _check(name: str, input: Any, target: Any, weight: Any) -> int:
@@ -100,8 +115,10 @@ def _average(loss: Any, share: Any, counted: Any, reduction: str) -> Any:
 
 def _of_indices(logits: Any, target: Any, weight: Any, ignore_index: int, reduction: str,
                 smoothing: float, dim: int) -> Any:  # fmt: skip
-    counted, safe, share = _counted("cross_entropy", logits, target, weight, ignore_index, dim)
-    loss = F.where(counted, F.row_cross_entropy(logits, safe, dim).loss, 0)
+    if weight is None and smoothing == 0:
+        return F.softmax_cross_entropy(logits, target, dim, ignore_index, reduction).loss
+    counted, _, share = _counted("cross_entropy", logits, target, weight, ignore_index, dim)
+    loss = F.softmax_cross_entropy(logits, target, dim, ignore_index, "none").loss
     result = _average(loss if share is None else loss * share, share, counted, reduction)
     if smoothing == 0:
         return result
@@ -184,6 +201,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = No
         IndexingError: for a class index outside ``[0, C)`` that is not ``ignore_index``.
     """
     reduction = reduction_of("nll_loss", size_average, reduce, reduction)
+    floating("nll_loss", input)
     dim = _check("nll_loss", input, target, weight)
     counted, safe, share = _counted("nll_loss", input, target, weight, ignore_index, dim)
     picked = F.squeeze(F.gather(input, dim, F.expand_dims(safe, dim)), dim)

@@ -7,7 +7,7 @@ from typing import Any
 from gpugrad.errors import SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import function
-from gpugrad.ops.loss import LOSS, alike, reduced_by, reduction_of, reductions
+from gpugrad.ops.loss import LOSS, alike, floating, reduced_by, reduction_of, reductions
 from gpugrad.ops.norm import pairwise_distance
 from gpugrad.samples import A, Sample
 
@@ -23,6 +23,7 @@ def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, size_aver
                          reduce: Any = None, reduction: str = "mean") -> Any:  # fmt: skip
     """``input`` where the target is 1, what it lacks to ``margin`` where it is -1."""
     reduction = reduction_of("hinge_embedding_loss", size_average, reduce, reduction)
+    floating("hinge_embedding_loss", input)
     apart = F.where(F.not_equal(target, 1), F.clamp(margin - input, 0), 0)
     return reduced_by(apart + F.where(F.not_equal(target, -1), input, 0), reduction)
 
@@ -33,6 +34,7 @@ def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0
                         reduction: str = "mean") -> Any:  # fmt: skip
     """What ``input1`` lacks to exceed ``input2`` by ``margin`` (target 1), or the reverse (-1)."""
     reduction = reduction_of("margin_ranking_loss", size_average, reduce, reduction)
+    floating("margin_ranking_loss", input1, input2)
     if not input1.ndim == input2.ndim == target.ndim:
         raise ShapeError(
             "margin_ranking_loss: inputs and target must have as many dimensions, got shapes "
@@ -106,6 +108,6 @@ def multilabel_soft_margin_loss(input: Any, target: Any, weight: Any = None,
     """Cross entropy of every class's ``sigmoid`` with its target, averaged over the classes."""
     reduction = reduction_of("multilabel_soft_margin_loss", size_average, reduce, reduction)
     alike("multilabel_soft_margin_loss", input, target)
-    loss = F.logit_nll(input, target)
+    loss = -(target * F.logsigmoid(input) + (1 - target) * F.logsigmoid(-input))
     loss = loss if weight is None else loss * weight
     return reduced_by(F.mean(loss, -1), reduction)

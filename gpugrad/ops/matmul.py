@@ -65,8 +65,8 @@ def _product(input: Spec, other: Spec) -> Spec:
 # ---- the product -------------------------------------------------------------------------------
 
 _SHAPES = [((3, 4), (4, 5)), ((4,), (4,)), ((4,), (4, 5)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)),
-           ((2, 3, 4), (2, 4, 5)), ((5, 1, 3, 4), (2, 4, 2)), ((3, 4), (2, 4, 5)), ((4,), (2, 4, 3)),
-           ((2, 3, 4), (4,)), ((3, 0), (0, 2)), ((0, 3), (3, 2)), ((0, 2, 3), (3, 4))]  # fmt: skip
+           ((2, 3, 4), (2, 4, 5)), ((5, 1, 3, 4), (2, 4, 2)), ((3, 4), (2, 4, 5)),
+           ((4,), (2, 4, 3)), ((2, 3, 4), (4,)), ((3, 0), (0, 2)), ((0, 3), (3, 2)), ((0, 2, 3), (3, 4))]  # fmt: skip
 
 
 @op(operator="__matmul__", promotion="same", accepts="if", result=_product,
@@ -261,11 +261,17 @@ def _affine(input: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
 
 @op(home="nn.functional", method=False, promotion="same", accepts="if", result=_affine, samples=[
     Sample(A((3, 4)), A((5, 4)), A((5,))), Sample(A((2, 3, 4)), A((5, 4))),
-    Sample(A((4,)), A((5, 4)), A((5,))), Sample(A((3, 4)), A((4,))), Sample(A((0, 4)), A((2, 4)))])  # fmt: skip
+    Sample(A((4,)), A((5, 4)), A((5,))), Sample(A((3, 4)), A((4,))),
+    Sample(A((0, 4)), A((2, 4)))])  # fmt: skip
 def linear(xp, input: Array, weight: Array, bias: Array | None = None) -> Array:
-    """``input @ weight.T + bias`` for ``input (..., in)``, ``weight (out, in)``, ``bias (out,)``."""
+    """``input (..., in) @ weight.T + bias`` with ``weight (out, in)`` and ``bias (out,)``."""
     out = xp.matmul(input, weight if len(weight.shape) == 1 else mT(xp, weight))
-    return out if bias is None else out + bias
+    if bias is None:
+        return out
+    total = out + bias
+    if total.shape != out.shape:
+        _affine(input, weight, bias)
+    return total
 
 
 @linear.vjp("input")

@@ -9,6 +9,7 @@ from gpugrad.errors import SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.inplace import assign
 from gpugrad.op import Array, Dims, function, op
+from gpugrad.ops.loss import floating
 from gpugrad.ops.reduction import extent, kept
 from gpugrad.samples import A, Sample
 from gpugrad.signature import int_tuple
@@ -44,7 +45,10 @@ def _(xp, g, out, var, dim, eps):
     root = xp.sqrt(var + eps)
     constant = (g_mean - xp.sum(g_out, dim, True) / root) / n
     slope = (2 * g_var * root - xp.sum(g_out * out, dim, True) / root) / n
-    return g_out / root + out * slope + constant
+    total = g_out * (1 / root)
+    total += out * slope
+    total += constant
+    return total
 
 
 def _with_scale(input: Spec, *, dim: Any, eps: float) -> tuple[Spec, Spec]:
@@ -62,7 +66,9 @@ def unit_rms(xp, input: Array, *, dim: Dims, eps: float) -> Array:
 def _(xp, g, out, scale, dim):
     g_out, g_scale = g
     inner = xp.sum(g_out * out, dim, True) + g_scale * scale
-    return scale * (g_out - out * (inner / extent(out.shape, dim)))
+    total = out * (-scale * inner / extent(out.shape, dim))
+    total += g_out * scale
+    return total
 
 
 # ---- helpers -----------------------------------------------------------------------------------
@@ -79,7 +85,7 @@ def _affine(x: Any, weight: Any, bias: Any, shape: Any, dtype: Any) -> Any:
         x = x * (weight if shape is None else F.reshape(weight, shape))
     if bias is not None:
         x = x + (bias if shape is None else F.reshape(bias, shape))
-    return F.astype(x, dtype)
+    return x if x.dtype is dtype else F.astype(x, dtype)
 
 
 def _last(name: str, input: Any, normalized_shape: Any, **parameters: Any) -> tuple[int, ...]:
@@ -169,6 +175,7 @@ def _follow(name: str, running: Any, value: Any, momentum: float) -> None:
 
 def _by_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float,
                 shape: tuple[int, ...], dtype: Any) -> Any:  # fmt: skip
+    floating("batch_norm", x)
     scale = F.rsqrt(var + eps)
     scale = scale if weight is None else scale * weight
     shift = -mean * scale
@@ -262,6 +269,7 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
         raise ShapeError(
             f"local_response_norm: input must have 3 dimensions or more, got {tuple(input.shape)}"
         )
+    floating("local_response_norm", input)
     x = _wide(input)
     squares = x * x
     channels = x.shape[1]
@@ -272,5 +280,4 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
     total = padded[:, :channels]
     for i in range(1, size):
         total = total + padded[:, i : i + channels]
-    out = x / (total * (alpha / size) + k) ** beta
-    return F.astype(out, input.dtype) if input.dtype in dtypes.HALVES else out
+    return F.astype(x / (total * (alpha / size) + k) ** beta, input.dtype)

@@ -118,10 +118,11 @@ def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = F
 
 
 @function(home="linalg", method=False, samples=[
-    Sample(A((3, 4))), Sample(A((2, 3, 4)), 1, (1, 2)), Sample(A((4,)), 3), Sample(A((3, 4)), "nuc")])
+    Sample(A((3, 4))), Sample(A((2, 3, 4)), 1, (1, 2)), Sample(A((4,)), 3),
+    Sample(A((3, 4)), "nuc")])  # fmt: skip
 def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *,
          dtype: DType | None = None) -> Any:  # fmt: skip
-    """Vector or matrix norm: of matrices where ``dim`` names two dims, or ``ord`` needs a matrix."""
+    """Vector or matrix norm: of matrices where ``dim`` is two dims or ``ord`` needs a matrix."""
     if ord is None:
         return vector_norm(A, 2, dim, keepdim, dtype=dtype)
     if dim is None and A.ndim not in (1, 2):
@@ -141,7 +142,7 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *,
 
 
 @function(home="linalg", method=False, samples=[
-    *(Sample(A((2, 3, 3), values="well"), p) for p in (None, 2, -2)), Sample(A((3, 4)))])
+    *(Sample(A((2, 3, 3), values="well"), p) for p in (None, 2, -2)), Sample(A((3, 4)))])  # fmt: skip
 def cond(A: Any, p: Any = None) -> Any:
     """Condition numbers: ``norm(A, p) * norm(inv(A), p)``, inf for a singular matrix."""
     check_matrix("linalg.cond", A)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpugrad import dtypes
 from gpugrad.errors import DTypeError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Dim, function, op
-from gpugrad.ops.extremes import pick, share
+from gpugrad.ops.extremes import return_place, share
 from gpugrad.ops.reduction import not_empty, reduced
 from gpugrad.samples import A, Sample
 from gpugrad.signature import check_choice, wrap_dim
@@ -37,6 +37,9 @@ def _(xp, g, input, out):
     return share(xp, g, input, out, None)
 
 
+Median: Any = NamedTuple("median", [("values", Any), ("indices", Any)])  # type: ignore[name-match]
+
+
 def _median(name: str, input: Any, dim: Any, keepdim: bool) -> Any:
     if dim is None:
         if not input.dtype.is_floating_point:
@@ -54,7 +57,9 @@ def _median(name: str, input: Any, dim: Any, keepdim: bool) -> Any:
     else:
         where = F.clamp((n - missing - 1) // 2, 0)
     place = F.gather(F.argsort(x, dim), dim, where)
-    return pick(name, input, place, dim, keepdim)
+    values = F.gather(F.reshape(input, x.shape), dim, place)
+    shape = reduced(tuple(input.shape), dim if input.ndim else None, keepdim)
+    return Median(F.reshape(values, shape), F.reshape(place, shape))
 
 
 _SAMPLES = [
@@ -109,9 +114,7 @@ def mode(xp, input: Array, *, dim: Dim = -1, keepdim: bool = False) -> Array:
 
 @mode.vjp
 def _(xp, g, indices, input_shape, dim, keepdim):
-    if not keepdim:
-        g, indices = xp.expand_dims(g, dim), xp.expand_dims(indices, dim)
-    return xp.gather_adjoint(g, dim, indices, input_shape)
+    return return_place(xp, g, indices, input_shape, dim, keepdim)
 
 
 # ---- quantiles ---------------------------------------------------------------------------------
@@ -142,13 +145,14 @@ def _quantile(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolat
 
 
 def _check_levels(name: str, input: Any, q: Any) -> None:
+    inside: bool
     if isinstance(q, Tensor):
         if q.ndim > 1 or q.dtype is not input.dtype:
             raise ShapeError(
                 f"{name}: q must be a number or a 0-d or 1-d {input.dtype.name} tensor, got "
                 f"{q.dtype.name} {tuple(q.shape)}"
             )
-        inside = q.is_meta or bool(F.all(F.logical_and(q >= 0, q <= 1)))
+        inside = q.is_meta or bool(F.all(F.logical_and(F.greater_equal(q, 0), F.less_equal(q, 1))))
     else:
         inside = 0 <= q <= 1
     if not inside:

@@ -9,6 +9,7 @@ import numpy as np
 from gpugrad import dtypes
 from gpugrad.errors import DTypeError, SettingError, ShapeError
 from gpugrad.op import Array, Ints, function, op
+from gpugrad.ops.ranges import arange
 from gpugrad.samples import A, Sample
 from gpugrad.signature import check_choice, int_tuple
 from gpugrad.spec import Spec
@@ -81,8 +82,10 @@ for _mode in ("reflect", "replicate"):  # PyTorch has them for floats only
     _MODES.append(Sample(A((2, 3, 4, 4), kind="float32"), (1, 2, 0, 1), mode=_mode))
 
 
-@function(home=_F, method=False, samples=[Sample(A((2, 3)), (1, 2)), Sample(A((2, 3)), (1, -1), value=2.0),
-                                          *_MODES])  # fmt: skip
+_CONSTANT = [Sample(A((2, 3)), (1, 2)), Sample(A((2, 3)), (1, -1), value=2.0)]
+
+
+@function(home=_F, method=False, samples=[*_CONSTANT, *_MODES])
 def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
     """The input with more around it.
 
@@ -130,8 +133,6 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
                 f"one_hot: classes {low} to {high} are not within 0 to {num_classes - 1}"
             )
         num_classes = high + 1 if num_classes == -1 else num_classes
-    from gpugrad.ops.creation import arange
-
     return (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).to(dtypes.int64)
 
 

@@ -31,6 +31,7 @@ def _columns(input: Spec, *, kernel: Any, stride: Any, padding: Any, dilation: A
 def im2col(xp, input: Array, *, kernel: tuple, stride: tuple, padding: tuple,
            dilation: tuple) -> Array:  # fmt: skip
     """Patches of ``(n, c, *size)`` as columns ``(n, c * kernel, places)``, ``padding`` in pairs."""
+    _columns(input, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     return xp.im2col(input, kernel, stride, padding, dilation)
 
 
@@ -39,13 +40,14 @@ def _(xp, g, input_shape, kernel, stride, padding, dilation):
     return xp.col2im(g, input_shape[2:], kernel, stride, padding, dilation)
 
 
-def _image(input: Spec, *, size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Spec:
+def _image(input: Spec, *, size: Any, kernel: Any, stride: Any, padding: Any,
+           dilation: Any) -> Spec:  # fmt: skip
     places = out_sizes(size, kernel, stride, padding, dilation)
     n, rows, columns = input.shape
     if rows % math.prod(kernel) or columns != math.prod(places):
         raise ShapeError(
-            f"fold: input {input.shape} does not fit output {size}: kernel {kernel} needs a multiple "
-            f"of {math.prod(kernel)} rows and {' * '.join(map(str, places))} columns"
+            f"fold: input {input.shape} does not fit output {size}: kernel {kernel} needs a "
+            f"multiple of {math.prod(kernel)} rows and {' * '.join(map(str, places))} columns"
         )
     return Spec((n, rows // math.prod(kernel), *size), input.dtype)
 
@@ -54,6 +56,7 @@ def _image(input: Spec, *, size: Any, kernel: Any, stride: Any, padding: Any, di
 def col2im(xp, input: Array, *, size: tuple, kernel: tuple, stride: tuple, padding: tuple,
            dilation: tuple) -> Array:  # fmt: skip
     """Columns added up where ``im2col`` would take them from."""
+    _image(input, size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     return xp.col2im(input, size, kernel, stride, padding, dilation)
 
 
@@ -63,12 +66,15 @@ def _(xp, g, kernel, stride, padding, dilation):
 
 
 @function(home="nn.functional", method=False, samples=[
-    Sample(A((2, 3, 5, 6)), (2, 3)), Sample(A((2, 3, 5, 6)), 2, 2, 1, 2), Sample(A((3, 5, 6)), 3)])  # fmt: skip
-def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
+    Sample(A((2, 3, 5, 6)), (2, 3)), Sample(A((2, 3, 5, 6)), 2, 2, 1, 2),
+    Sample(A((3, 5, 6)), 3)])  # fmt: skip
+def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
+           stride: Any = 1) -> Any:  # fmt: skip
     """Patches of ``(batch, c, h, w)`` as columns ``(batch, c * kh * kw, places)``."""
     kernel = spread("unfold", "kernel_size", kernel_size, 2)
     pads = pairs(spread("unfold", "padding", padding, 2, 0))
-    strides, dilations = spread("unfold", "stride", stride, 2), spread("unfold", "dilation", dilation, 2)
+    strides = spread("unfold", "stride", stride, 2)
+    dilations = spread("unfold", "dilation", dilation, 2)
     return batched("unfold", input, 2, lambda x: im2col(x, kernel, strides, pads, dilations))
 
 
@@ -81,7 +87,6 @@ def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padd
     size = spread("fold", "output_size", output_size, 2)
     kernel = spread("fold", "kernel_size", kernel_size, 2)
     pads = pairs(spread("fold", "padding", padding, 2, 0))
-    strides, dilations = spread("fold", "stride", stride, 2), spread("fold", "dilation", dilation, 2)
-    return batched(
-        "fold", input, 1, lambda x: col2im(x, size, kernel, strides, pads, dilations)
-    )
+    strides = spread("fold", "stride", stride, 2)
+    dilations = spread("fold", "dilation", dilation, 2)
+    return batched("fold", input, 1, lambda x: col2im(x, size, kernel, strides, pads, dilations))

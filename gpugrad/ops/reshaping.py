@@ -1,4 +1,4 @@
-"""Views by other names: what ``reshape``, ``permute`` and the primitives of ``views`` already do."""
+"""Views by other names, made of ``reshape``, ``permute`` and the primitives of ``views``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from gpugrad import dtypes
 from gpugrad.errors import DimError, SettingError, ShapeError, ViewError
 from gpugrad.factory import format_name, in_format
 from gpugrad.op import function
+from gpugrad.ops.layouts import restride, view_dtype
 from gpugrad.ops.shape import clone, permute, reshape
-from gpugrad.ops.views import restride, view_dtype, view_scatter
+from gpugrad.ops.views import view_scatter
 from gpugrad.samples import A, Laid, Sample
 from gpugrad.signature import wrap_dim
 from gpugrad.tensor import Tensor, wrap
@@ -25,7 +26,11 @@ def _ints(given: tuple[Any, ...]) -> Any:
 # ---- shapes ------------------------------------------------------------------------------------
 
 
-@function(torch="Tensor.view", home="Tensor", samples=[Laid(A((2, 6)), 3, 4), Sample(A((2, 6)), (1, 2, -1))])
+@function(
+    torch="Tensor.view",
+    home="Tensor",
+    samples=[Laid(A((2, 6)), 3, 4), Sample(A((2, 6)), (1, 2, -1))],
+)
 def view(input: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
     """The same memory in another shape, or as another dtype.
 
@@ -140,8 +145,9 @@ def matrix_transpose(input: Tensor) -> Tensor:
 
 
 def _matrix(name: str) -> None:
-    @function(home="Tensor", attribute=True, name=name,
-              samples=[Sample(A((2, 3))), Sample(A((2, 3, 4)))])
+    @function(
+        home="Tensor", attribute=True, name=name, samples=[Sample(A((2, 3))), Sample(A((2, 3, 4)))]
+    )
     def attribute(input: Tensor) -> Tensor:
         """View with the last two dimensions exchanged."""
         return matrix_transpose(input)

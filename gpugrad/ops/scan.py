@@ -6,7 +6,7 @@ from typing import Any
 
 from gpugrad import dtypes
 from gpugrad.dtypes import DType
-from gpugrad.errors import ShapeError
+from gpugrad.errors import DTypeError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Dim, function, op
 from gpugrad.samples import A, Sample
@@ -68,7 +68,7 @@ def _(xp, g, input, out, dim):
     return xp.swapaxes(before * after, dim, -1)
 
 
-@op(promotion="float", result=lambda input, *, dim: input, samples=_SAMPLES)
+@op(accepts="f", result=lambda input, *, dim: input, samples=_SAMPLES)
 def logcumsumexp(xp, input: Array, *, dim: Dim) -> Array:
     """Logarithm of the running sum of exponentials."""
     return xp.accumulate(xp.logaddexp, input, dim)
@@ -151,6 +151,8 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
 
 def _areas(name: str, y: Any, x: Any, dx: Any, dim: int) -> Any:
     """Area of each trapezoid between neighbours."""
+    if y.dtype is dtypes.bool_ or (x is not None and x.dtype is dtypes.bool_):
+        raise DTypeError(f"{name}: takes integer or floating dtypes, got bool")
     before, after = _neighbours(y, dim)
     if x is None:
         return (before + after) * (1.0 * dx / 2)

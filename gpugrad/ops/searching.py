@@ -47,9 +47,7 @@ def _as_tensor(called: str, value: Any, like: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if not isinstance(value, int | float):
-        raise ArgumentError(
-            f"{called}: a Tensor or a number is needed, got {type(value).__name__}"
-        )
+        raise ArgumentError(f"{called}: a Tensor or a number is needed, got {type(value).__name__}")
     return wrap(from_data(value, None, like.device))
 
 
@@ -115,8 +113,9 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False,
             f"{type(elements).__name__} and {type(test_elements).__name__}"
         )
     elements, tests = (_as_tensor("isin", x, like) for x in (elements, test_elements))
+    pair = (elements, tests)
     joint = dtypes.result_type(
-        *([t.dtype for t in (elements, tests) if bool(t.ndim) is d] for d in (True, False)), []
+        [t.dtype for t in pair if t.ndim], [t.dtype for t in pair if not t.ndim], []
     )
     if dtypes.bool_ in (elements.dtype, tests.dtype):
         raise DTypeError("isin: takes int or floating dtypes, got bool")

@@ -11,8 +11,8 @@ from gpugrad import dtypes, signature
 from gpugrad.errors import DTypeError, IndexingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Index, function, op
-from gpugrad.ops.gather import REDUCES
 from gpugrad.ops.indexing import as_value, same_dtype
+from gpugrad.ops.scatter import REDUCES
 from gpugrad.samples import A, Sample
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor

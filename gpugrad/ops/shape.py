@@ -210,4 +210,3 @@ def clone(xp, input: Array, *, memory_format: Any = None) -> Array:
 @clone.vjp
 def _(xp, g):
     return g
-

@@ -63,7 +63,8 @@ def softmax(xp, input: Array, *, dim: Dim, dtype: DType | None = None) -> Array:
 @softmax.vjp
 def _(xp, g, out, dim):
     weighed = g * out
-    return weighed - out * xp.sum(weighed, dim, True)
+    weighed -= out * xp.sum(weighed, dim, True)
+    return weighed
 
 
 @op(result=_same, samples=_SAMPLES)
@@ -76,7 +77,9 @@ def log_softmax(xp, input: Array, *, dim: Dim, dtype: DType | None = None) -> Ar
 
 @log_softmax.vjp
 def _(xp, g, out, dim):
-    return g - xp.exp(out) * xp.sum(g, dim, True)
+    total = xp.exp(out) * -xp.sum(g, dim, True)
+    total += g
+    return total
 
 
 def _summed(input: Spec, *, dim: Any, keepdim: bool) -> Spec:

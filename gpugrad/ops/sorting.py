@@ -166,5 +166,3 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
                        dim: int | None = None) -> Any:  # fmt: skip
     """As ``unique``, but only equal neighbours are merged, and the order stays."""
     return _chosen(distinct.public(input, dim, True), return_inverse, return_counts)
-
-

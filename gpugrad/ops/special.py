@@ -15,7 +15,7 @@ from gpugrad.samples import A, Sample
 
 @elementwise(c="erf{f}({0})", promotion="float", inplace=True, aliases=("special.erf",))
 def erf(xp, input: Array) -> Array:
-    """Error function ``2 / sqrt(pi)`` times the integral of ``exp(-t ** 2)`` from 0 to ``input``."""
+    """``2 / sqrt(pi)`` times the integral of ``exp(-t ** 2)`` from 0 to ``input``."""
     return xp.erf(input)
 
 
@@ -194,9 +194,9 @@ def _tensor_polygamma(self: Any, n: int) -> Any:
     return polygamma.public(n, self)
 
 
-@elementwise(promotion="float", accepts="if", inplace=True, aliases=("special.multigammaln",), samples=[
-    Sample(A((3, 4), 2.0, 5.0), 3), Sample(A((), 2.0, 5.0), 1), Sample(A((0, 2)), 2),
-])  # fmt: skip
+@elementwise(promotion="float", accepts="if", inplace=True, aliases=("special.multigammaln",),
+             samples=[Sample(A((3, 4), 2.0, 5.0), 3), Sample(A((), 2.0, 5.0), 1),
+                      Sample(A((0, 2)), 2)])  # fmt: skip
 def mvlgamma(xp, input: Array, *, p: int) -> Array:
     """Logarithm of the ``p``-dimensional gamma function (DLMF 35.3.4).
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpugrad import dtypes
 from gpugrad.config import config
-from gpugrad.errors import ArgumentError, DTypeError, ShapeError
+from gpugrad.errors import ArgumentError, DTypeError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Dims, function, op
 from gpugrad.ops.reduction import extent, reduced, spread
@@ -58,10 +59,7 @@ def _(xp, g, input, dim, correction):
 def deviation(xp, input: Array, *, dim: Dims = None, correction: float = 1,
               keepdim: bool = False) -> Array:  # fmt: skip
     """Root of ``variance``; where it is 0 so is its gradient."""
-    n = extent(input.shape, dim)
-    squares = input - xp.sum(input, dim, True) / n
-    squares *= squares
-    return xp.sqrt(xp.sum(squares, dim, keepdim) / max(n - correction, 0))
+    return xp.sqrt(variance.fn(xp, input, dim=dim, correction=correction, keepdim=keepdim))
 
 
 @deviation.vjp
@@ -132,6 +130,8 @@ def _weights(name: str, w: Any, floating: bool, n: int) -> None:
     if w.dtype.is_floating_point is not floating:
         kind = "floating" if floating else "integer"
         raise DTypeError(f"cov: {name} must be {kind}, got {w.dtype.name}")
+    if not w.is_meta and not bool(F.all(w >= 0)):
+        raise SettingError(f"cov: {name} must not be negative")
 
 
 @function(samples=[
@@ -149,6 +149,8 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     """
     if input.ndim > 2:
         raise ShapeError(f"cov: input must have at most 2 dimensions, got shape {input.shape}")
+    if input.dtype is dtypes.bool_:
+        raise DTypeError("cov: takes integer or floating dtypes, got bool")
     x = input if input.ndim == 2 else F.reshape(input, (1, -1))
     if not x.dtype.is_floating_point:
         x = F.astype(x, config.default_dtype)

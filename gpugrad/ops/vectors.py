@@ -11,7 +11,6 @@ from gpugrad.signature import broadcast_shapes, wrap_dim
 from gpugrad.spec import Spec
 
 
-
 def _crossed(input: Spec, other: Spec, *, dim: int) -> Spec:
     if input.ndim != other.ndim:
         raise ShapeError(
@@ -26,9 +25,11 @@ def _crossed(input: Spec, other: Spec, *, dim: int) -> Spec:
 
 
 @op(home="linalg", method=False, accepts="if", promotion="same", name="cross",
-    xp_name="linalg_cross", result=_crossed, samples=[Sample(A((4, 3)), A((4, 3))), Sample(A((3, 1)), A((3, 4)), dim=0)])  # fmt: skip
+    xp_name="linalg_cross", result=_crossed,
+    samples=[Sample(A((4, 3)), A((4, 3))), Sample(A((3, 1)), A((3, 4)), dim=0)])  # fmt: skip
 def linalg_cross(xp, input: Array, other: Array, *, dim: int = -1) -> Array:
     """Cross products of vectors of 3 that lie along ``dim``."""
+    _crossed(input, other, dim=dim)
     return xp.linalg_cross(input, other, dim)
 
 

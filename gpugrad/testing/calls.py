@@ -11,7 +11,7 @@ from gpugrad import backends, dtypes, samples
 from gpugrad.devices import CPU, Device
 from gpugrad.dtypes import DType
 from gpugrad.op import REQUIRED, Function, Op
-from gpugrad.samples import A, Sample
+from gpugrad.samples import A, Sample, Writing
 from gpugrad.tensor import Tensor, wrap
 
 _KINDS = {"b": dtypes.BOOL, "i": dtypes.INTEGER, "f": dtypes.FLOAT}
@@ -79,7 +79,11 @@ class Call:
         restart_random()
         args = [fill(a, tensors) for a in self.args]
         kwargs = {k: fill(v, tensors) for k, v in self.kwargs.items()}
-        return (function or self.record.public)(*args, **kwargs, **more)
+        target = args[0].clone() if isinstance(self.sample, Writing) else None
+        if target is not None:
+            args[0] = target
+        result = (function or self.record.public)(*args, **kwargs, **more)
+        return result if target is None else target
 
 
 def _brief(value: Any) -> str:

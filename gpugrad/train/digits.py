@@ -107,7 +107,7 @@ def load(settings: Settings) -> Split:
 
 
 def train(settings: Settings, watcher: Watcher, stop: Callable[[], bool] = lambda: False) -> Run:
-    """Train from nothing; the same settings give the same weights, bit for bit.
+    """Train from nothing; the same settings give the same weights, on any number of cores.
 
     Args:
         settings: what to do.
@@ -118,7 +118,11 @@ def train(settings: Settings, watcher: Watcher, stop: Callable[[], bool] = lambd
         SettingError: if the loss is no number any more.
         DeviceError: if the device is not there.
     """
-    with gpugrad.random.fork_rng():
+    from threadpoolctl import threadpool_limits  # scikit-learn brings it
+
+    # How many threads share a matrix product decides how its sums are rounded; and these products
+    # are so small that threads gain nothing, but lose much where the cores are busy.
+    with threadpool_limits(1, user_api="blas"), gpugrad.random.fork_rng():
         gpugrad.manual_seed(settings.seed)
         split = load(settings)
         run = Run(settings, DigitsCNN(settings.device, settings.dropout), split)

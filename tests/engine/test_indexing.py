@@ -42,6 +42,7 @@ def keys(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any, ...]:
         if dim == stop and draw(st.booleans()):
             rest = draw(st.integers(0, len(shape) - dim))
             items.append(Ellipsis)
+            stop = -1
             dim += rest
             if dim == len(shape):
                 break
@@ -49,8 +50,8 @@ def keys(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any, ...]:
         kind = draw(st.sampled_from(["int", "slice", "slice", "array", "mask", "none", "flag"]))
         if kind == "none":
             items.append(None)
-        elif kind == "flag" and not lone_mask:
-            items.append(draw(st.sampled_from([True, True, False])) if 0 in joint else True)
+        elif kind == "flag" and not lone_mask and joint != (0, 0, 0):
+            items.append(draw(st.booleans()) if joint[-1:] == (0,) else True)
         elif kind == "mask" and lone_mask:
             take = draw(st.integers(1, min(2, len(shape) - dim)))
             bits = draw(st.integers(0, 2**16))
@@ -125,7 +126,7 @@ def test_reading_is_pytorchs(case: tuple[Any, ...]) -> None:
     rng = np.random.default_rng(seed)
     x, tx = both(rng.standard_normal(shape))
     y = x[dress(key, gpugrad.from_numpy, form)]
-    ty = tx[dress(key, torch.from_numpy, form)]
+    ty = tx[dress(key, torch.from_numpy, "tensor")]  # it miscounts the dims of a mask in NumPy
     same(y, ty)
     assert (y._base is x) == (ty._base is tx)
     weight = rng.standard_normal(tuple(y.shape))
@@ -147,7 +148,8 @@ def test_writing_is_pytorchs(case: tuple[Any, ...], kind: str) -> None:
     rng = np.random.default_rng(seed)
     x, tx = both(rng.standard_normal(shape))
     base, tbase = x * 1, tx * 1
-    ours, theirs = dress(key, gpugrad.from_numpy, form), dress(key, torch.from_numpy, form)
+    ours = dress(key, gpugrad.from_numpy, form)
+    theirs = dress(key, torch.from_numpy, "tensor")
     part = tuple(tbase[theirs].shape)
     size = {"whole": part, "row": part[1:], "ones": (1, 1, *part)}.get(kind, ())
     value, tvalue = both(rng.standard_normal(size))
@@ -254,6 +256,7 @@ REFUSED: list[tuple[Any, type[Exception], tuple[str, ...]]] = [
     (slice(0.5, 1), errors.ArgumentError, ("ints", "0.5")),
     (1.0, errors.IndexingError, ("float", "int, slice")),
     ("a", errors.IndexingError, ("str", "int, slice")),
+    ((..., 0, ...), errors.IndexingError, ("once",)),
     (np.array([0.5]), errors.IndexingError, ("int or bool", "float64")),
     ([[0, 1], [0, 1]], errors.IndexingError, ("tuple(seq)",)),
 ]  # fmt: skip
@@ -326,27 +329,3 @@ def test_a_leaf_and_an_expanded_tensor_are_not_written() -> None:
     assert x.tolist() == [[1, 1, 1], [0, 0, 0]]
     with pytest.raises(errors.ViewError, match="expanded"):
         x.detach()[:1].expand(4, 3)[0] = 1.0
-
-
-@pytest.mark.parametrize(
-    ("name", "args"),
-    [
-        ("gather", (0, np.array([[3, 0, 0]]))),
-        ("gather", (0, np.array([[-1, 0, 0]]))),
-        ("index_select", (0, np.array([2]))),
-        ("index_select", (1, np.array([-1]))),
-        ("index_add", (0, np.array([2]), np.zeros((1, 3), np.float32))),
-        ("take", (np.array([6]),)),
-        ("scatter", (1, np.array([[3]]), 1.0)),
-        ("scatter_add", (1, np.array([[3]]), np.zeros((1, 1), np.float32))),
-        ("scatter_reduce", (1, np.array([[3]]), np.zeros((1, 1), np.float32), "prod")),
-    ],
-)
-def test_out_of_range_is_an_indexing_error_that_names_op_dim_and_size(
-    name: str, args: tuple[Any, ...]
-) -> None:
-    """As PyTorch, only ``x[...]``, take, put and index_fill count negative indices from the end."""
-    given = [gpugrad.from_numpy(a) if isinstance(a, np.ndarray) else a for a in args]
-    words = rf"{name}: index .* out of range for dim .* size"
-    with pytest.raises(errors.IndexingError, match=words):
-        getattr(gpugrad.from_numpy(X.copy()), name)(*given)

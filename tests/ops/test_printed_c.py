@@ -1,4 +1,4 @@
-"""The C++ printed from a record, compiled by the host's compiler, computes what the array code does.
+"""The C++ printed from a record, compiled on the host, computes what the array code does.
 
 Every elementwise record and each of its gradient rules is printed for every dtype it claims, all of
 a dtype are compiled into one library, and the functions run over ordinary and special values.
@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpugrad import backends, dtypes
+from gpugrad import backends, dispatch, dtypes, signature
 from gpugrad.codegen import Trace, c, trace_forward, trace_gradient
 from gpugrad.dtypes import DType
 from gpugrad.errors import DTypeError, NotSupportedError
-from gpugrad.op import REQUIRED, Op, registry
-from gpugrad.testing.calls import Call, Slot, key, samples_of
-from gpugrad import signature
+from gpugrad.op import Op, registry
+from gpugrad.tensor import wrap
+from gpugrad.testing.calls import Call, Slot, claimed_dtypes, key, samples_of
 
 COMPILER = shutil.which("g++")
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the printed C++ with")
@@ -38,7 +38,7 @@ ULPS = 16.0
 LOOSE = {
     "digamma": 100, "lgamma": 100, "mvlgamma": 400, "polygamma": 100, "special.zeta": 100,
     "special.ndtri": 100, "erfinv": 100, "special.log_ndtr": 100, "special.erfcx": 100,
-    "i0": 100, "special.i0e": 100, "special.i1": 100, "special.i1e": 100,
+    "nn.functional.gelu": 64, "i0": 100, "special.i0e": 100, "special.i1": 100, "special.i1e": 100,
 }  # fmt: skip
 
 
@@ -106,27 +106,15 @@ def forward(op: Op, operands: list[Any], settings: dict[str, Any]) -> Callable[.
 
     def run(*arrays: Any) -> list[Any]:
         given = iter(arrays)
-        args = [next(given) if isinstance(o, DType) else o for o in operands]
-        specs = [o if not isinstance(o, DType) else _Ranked(o) for o in operands]
-        computed = signature.compute_dtype(op, specs)
-        if computed is not None:
-            args = [
-                a if a is None or op.arrays[i] in op.indices else np.asarray(a).astype(computed.np)
-                for i, a in enumerate(args)
-            ]
-            args = [a[()] if isinstance(a, np.ndarray) and a.ndim == 0 else a for a in args]
-        return [backends.NUMPY.run(op.fn, backends.NUMPY.xp, *args, **settings)]
+        args = tuple(wrap(next(given)) if isinstance(o, DType) else o for o in operands)
+        return [t._array for t in several(dispatch.call(op, args, dict(settings)))]
 
     return run
 
 
-class _Ranked:
-    """What promotion looks at: an operand with dimensions."""
-
-    ndim = 1
-
-    def __init__(self, dtype: DType) -> None:
-        self.dtype = dtype
+def several(result: Any) -> list[Any]:
+    """One result, or a tuple of them, as a list."""
+    return list(result) if isinstance(result, tuple | list) else [result]
 
 
 def gradient(op: Op, rule: Any, operands: list[Any], settings: dict[str, Any],
@@ -140,8 +128,7 @@ def gradient(op: Op, rule: Any, operands: list[Any], settings: dict[str, Any],
         chosen = {s: settings[s] for s in rule.settings}
         xp = backends.NUMPY.xp
         found = backends.NUMPY.run(rule.fn, xp, given["g"], **reads, **chosen)
-        several = found if isinstance(found, tuple | list) else (found,)
-        return [np.broadcast_to(x, arrays[0].shape) for x in several if x is not None]
+        return [np.broadcast_to(x, arrays[0].shape) for x in several(found) if x is not None]
 
     return run
 
@@ -222,10 +209,11 @@ def difference(got: Any, want: Any, ulps: float) -> str:
     if got.dtype.kind != "f":
         wrong = got != want
     else:
-        eps = np.finfo(got.dtype).eps
+        eps, sizes = np.finfo(got.dtype).eps, np.abs(want[np.isfinite(want)])
+        # Sums that cancel err by the size of their terms: that of a typical result.
+        typical = np.median(sizes) if sizes.size else 0
         with np.errstate(all="ignore"):
-            scale = np.maximum(np.abs(want), eps)
-            wrong = ~(np.abs(got - want) <= ulps * eps * scale)
+            wrong = ~(np.abs(got - want) <= ulps * eps * (np.abs(want) + typical / 8))
             wrong &= ~((got == want) | (np.isnan(got) & np.isnan(want)))
     where = np.flatnonzero(wrong)
     return f"{got[where[0]]!r}, array code {want[where[0]]!r} at {where[0]}" if where.size else ""
@@ -238,7 +226,8 @@ def failures(library: ctypes.CDLL, kernel: Kernel) -> list[str]:
         arrays = values(kernel.trace.inputs, kernel.domains, special)
         want = kernel.reference(*arrays)
         for i, (g, w) in enumerate(zip(run(library, kernel, arrays), want, strict=True)):
-            text = difference(g, np.broadcast_to(w, g.shape).astype(g.dtype), kernel.ulps)
+            w = backends.NUMPY.run(np.broadcast_to(w, g.shape).astype, g.dtype)
+            text = difference(g, w, kernel.ulps)
             if text:
                 at = int(text.rsplit(" ", 1)[1])
                 shown = ", ".join(repr(a[at]) for a in arrays)
@@ -246,8 +235,13 @@ def failures(library: ctypes.CDLL, kernel: Kernel) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
-@pytest.mark.parametrize("name", RECORDS)
+CASES = [
+    pytest.param(n, d, id=f"{n}-{d.name}")
+    for n, r in RECORDS.items() for d in DTYPES if d in claimed_dtypes(r)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_printed_c(name: str, dtype: DType, compiled: Callable[[DType], Any]) -> None:
     """Forward and gradients agree to a few units in the last place; NaN, infinities too."""
     by_record, library = compiled(dtype)
@@ -281,8 +275,8 @@ def test_a_wrong_spelling_is_caught(fault: str, tmp_path: Path,
     name, wrong = FAULTS[fault]
     op = registry[name]
     monkeypatch.setattr(op, "c", wrong)
-    found = [replace(k, symbol=f"gg_fault_{i}")
-             for i, k in enumerate(kernels(op, dtypes.float64)) if k.trace.names[0] != "g"]  # fmt: skip
+    forward_only = (k for k in kernels(op, dtypes.float64) if k.trace.names[0] != "g")
+    found = [replace(k, symbol=f"gg_fault_{i}") for i, k in enumerate(forward_only)]
     library = compile_all(found, tmp_path, "fault")
     assert any(failures(library, k) for k in found)
 
@@ -296,25 +290,25 @@ def test_a_wrong_gradient_is_caught(tmp_path: Path) -> None:
     assert failures(library, replace(right, reference=wrong.reference))
 
 
+def constant_of(op: Op, dtype: DType, value: float, folder: Path) -> Any:
+    """The bytes that a constant beside a neutral element of ``op`` leaves in memory."""
+    trace = trace_forward(op, [dtype, value], {})
+    kernel = Kernel(f"literal_{dtype.name}", trace, several, ((0.0, 1.0),), 0.0)
+    neutral = np.full(1, op is registry["mul"], dtype.np)
+    return run(compile_all([kernel], folder, dtype.name), kernel, [neutral])[0].tobytes()
+
+
 @pytest.mark.parametrize("value", [0.1, -1e-300, 1e300, 3.0, np.pi, float("inf"), float("-inf")])
 def test_literals_are_exact(value: float, tmp_path: Path) -> None:
     """A constant reaches the kernel with every bit, in both precisions."""
-    op = registry["mul"]
     for dtype in (dtypes.float32, dtypes.float64):
-        trace = trace_forward(op, [dtype, value], {})
-        kernel = Kernel(f"literal_{dtype.name}", trace, lambda x: [x], ((1.0, 1.0),), 0.0)
-        library = compile_all([kernel], tmp_path, dtype.name)
-        with np.errstate(all="ignore"):
-            want = np.array([value]).astype(dtype.np)
-        assert run(library, kernel, [np.ones(1, dtype.np)])[0].tobytes() == want.tobytes()
+        want = backends.NUMPY.run(np.array([value]).astype, dtype.np)
+        assert constant_of(registry["mul"], dtype, value, tmp_path) == want.tobytes()
 
 
 @pytest.mark.parametrize("value", [0, -1, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63), 300])
 def test_integer_literals_wrap_as_a_cast(value: int, tmp_path: Path) -> None:
     """An integer constant is the value that NumPy's cast to the dtype gives."""
     for dtype in (dtypes.int32, dtypes.int64, dtypes.uint8, dtypes.int8):
-        trace = trace_forward(registry["bitwise_or"], [dtype, value], {})
-        kernel = Kernel(f"literal_{dtype.name}", trace, lambda x: [x], ((0.0, 1.0),), 0.0)
-        library = compile_all([kernel], tmp_path, dtype.name)
         want = np.array([value]).astype(dtype.np)
-        assert run(library, kernel, [np.zeros(1, dtype.np)])[0].tobytes() == want.tobytes()
+        assert constant_of(registry["bitwise_or"], dtype, value, tmp_path) == want.tobytes()

@@ -52,7 +52,8 @@ def _cases(seed):
     kind = ["float32", "float64", "float16", "int64", "int32", "uint8", "bool"][seed % 7]
     x = rng.normal(size=shape) * 10.0 ** rng.integers(-6, 9)
     if kind in ("int64", "int32", "uint8"):
-        return rng.integers(0, 200 if kind == "uint8" else 10 ** rng.integers(1, 7), shape).astype(kind)
+        high = 200 if kind == "uint8" else 10 ** rng.integers(1, 7)
+        return rng.integers(0, high, shape).astype(kind)
     if kind == "bool":
         return np.asarray(rng.random(shape) < 0.5)
     x = np.asarray(np.round(x) if seed % 3 == 0 else x)

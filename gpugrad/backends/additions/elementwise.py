@@ -7,7 +7,9 @@ from typing import Any
 from gpugrad.backends import special
 from gpugrad.errors import DivisionError, SettingError
 
-_SPECIAL = ("erf", "erfc", "erfcx", "erfinv", "ndtri", "lgamma", "digamma", "i0", "i0e", "i1", "i1e")
+_SPECIAL = (
+    "erf", "erfc", "erfcx", "erfinv", "ndtri", "lgamma", "digamma", "i0", "i0e", "i1", "i1e",
+)  # fmt: skip
 _POWERS = {2: lambda x: x * x, 3: lambda x: x * x * x, -2: lambda x: 1 / (x * x)}
 
 

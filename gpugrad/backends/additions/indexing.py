@@ -129,7 +129,8 @@ def build(lib: Any) -> dict[str, Any]:
         free = [d for d in range(dims[-1]) if d not in dims]
         adjacent = dims == tuple(range(dims[0], dims[-1] + 1))
         joint = max(i.ndim for i in indices)
-        stride, rows = 1, 0
+        stride = 1
+        rows: Any = 0
         for d in reversed(range(dims[-1] + 1)):
             if d in dims:
                 part = indices[dims.index(d)] * stride
@@ -251,5 +252,3 @@ def combine_sorted(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> 
         step *= 2
     rows = places[starts]
     out[rows] = ufunc(out[rows], values[starts])
-
-

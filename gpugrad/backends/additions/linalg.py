@@ -36,9 +36,9 @@ def build(lib: Any) -> dict[str, Any]:
     def matmul(a: Any, b: Any) -> Any:
         """``a @ b``; a stack times one matrix is one large product instead of many small ones."""
         if b.ndim == 2 and a.ndim > 2:
-            return multiply(
-                a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b
-            ).reshape(*a.shape[:-1], b.shape[-1])
+            return multiply(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b).reshape(
+                *a.shape[:-1], b.shape[-1]
+            )
         return multiply(a, b)
 
     def each(name: str, why: str, fn: Callable[..., Any], a: Any, *rest: Any) -> Any:
@@ -96,7 +96,9 @@ def build(lib: Any) -> dict[str, Any]:
 
     def cholesky(a: Any, upper: bool = False) -> Any:
         """Cholesky factor, read from one triangle."""
-        low = each("linalg.cholesky", "is not positive-definite", la.cholesky, mT(a) if upper else a)
+        low = each(
+            "linalg.cholesky", "is not positive-definite", la.cholesky, mT(a) if upper else a
+        )
         return mT(low) if upper else low
 
     def eigh(a: Any, uplo: str = "L") -> Any:

@@ -15,24 +15,25 @@ _HALF_NP = frozenset(d.np for d in HALVES)
 
 def build(lib: Any) -> dict[str, Any]:
     """``sum`` and ``prod`` with PyTorch's result types, ``sum`` with small rounding errors."""
-    add = np.add.reduce if lib is np else lib.sum
-    multiply = np.multiply.reduce if lib is np else lib.prod
+    add: Any = np.add.reduce if lib is np else lib.sum
+    multiply: Any = np.multiply.reduce if lib is np else lib.prod
 
     def total(x: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
         # NumPy adds pairwise along the fastest axis only; along another one each column is one
         # running sum, whose float32 error grows with its length.  Blocks bound it.
-        if lib is np and x.dtype == np.float32 and x.ndim > 1 and (
-            type(axis) is int or (type(axis) is tuple and len(axis) == 1)
-        ):  # fmt: skip
-            a = (axis if type(axis) is int else axis[0]) % x.ndim
+        only = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
+        if lib is np and isinstance(only, int) and x.dtype == np.float32 and x.ndim > 1:
+            a = only % x.ndim
             n = x.shape[a]
             if n >= 4 * _BLOCK and x.strides[a] != x.itemsize:
                 whole = n - n % _BLOCK
-                head, tail = x[(slice(None),) * a + (slice(whole),)], x[
-                    (slice(None),) * a + (slice(whole, None),)]  # fmt: skip
-                split = head.reshape(*x.shape[:a], whole // _BLOCK, _BLOCK, *x.shape[a + 1 :])
+                lead = (slice(None),) * a
+                split = x[(*lead, slice(whole))].reshape(
+                    *x.shape[:a], whole // _BLOCK, _BLOCK, *x.shape[a + 1 :]
+                )
                 parts = total(add(split, axis=a + 1, dtype=dtype), a, keepdims, dtype)
-                return parts + add(tail, axis=a, keepdims=keepdims, dtype=dtype)
+                rest = x[(*lead, slice(whole, None))]
+                return parts + add(rest, axis=a, keepdims=keepdims, dtype=dtype)
         return add(x, axis=axis, keepdims=keepdims, dtype=dtype)
 
     def typed(reduce: Any, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
