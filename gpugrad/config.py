@@ -51,6 +51,7 @@ def set_default_dtype(dtype: dtypes.DType) -> None:
     Raises:
         DTypeError: if ``dtype`` is not a floating dtype.
     """
-    if not isinstance(dtype, dtypes.DType) or not dtype.is_floating_point:
+    chosen = dtypes.as_dtype(dtype)
+    if not chosen.is_floating_point:
         raise DTypeError(f"set_default_dtype takes a floating dtype, got {dtype!r}")
-    config.default_dtype = dtype
+    config.default_dtype = chosen

@@ -290,7 +290,7 @@ def _link_views(op: Op, source: Tensor, settings: dict[str, Any], outs: list[Ten
         t._storage = storage
         base, chain = (source, ()) if source._view is None else (
             source._view.base, source._view.chain)  # fmt: skip
-        t._view = View(base, (*chain, (op.name, settings, i)))
+        t._view = View(base, (*chain, (op.key, settings, i)))
         if modes.grad:
             storage.add_view(t)
 

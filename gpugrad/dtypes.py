@@ -185,7 +185,7 @@ class finfo:  # noqa: N801  (PyTorch's name)
         dtype = as_dtype(float) if type is None else as_dtype(type)
         if not dtype.is_floating_point:
             raise DTypeError(f"finfo takes a floating dtype, got {dtype}; use iinfo")
-        info = ml_dtypes.finfo(dtype.np)
+        info: Any = ml_dtypes.finfo(dtype.np)  # type: ignore[no-untyped-call]
         self.dtype = dtype.name
         self.bits = int(info.bits)
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)

@@ -22,7 +22,7 @@ class DeviceError(GpugradError, RuntimeError):
     """Operands live on different devices, or the device is not there."""
 
 
-class DimError(GpugradError, IndexError):
+class DimError(GpugradError, IndexError, RuntimeError):
     """A dimension outside ``[-ndim, ndim)``, or named twice."""
 
 
@@ -30,11 +30,11 @@ class IndexingError(GpugradError, IndexError):
     """An index out of range, or of a kind that cannot index."""
 
 
-class ArgumentError(GpugradError, TypeError):
+class ArgumentError(GpugradError, TypeError, RuntimeError):
     """An argument is missing, unknown, or of the wrong type."""
 
 
-class SettingError(GpugradError, ValueError):
+class SettingError(GpugradError, ValueError, RuntimeError):
     """An argument has the right type but an impossible value."""
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +22,7 @@ from gpugrad.tensor import Tensor, from_data, wrap
 Basic = int | tuple[int, int, int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """An index expression, checked against one shape.
 
     Attributes:

@@ -35,11 +35,8 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
             x = input._array
             if type(x) is _NDARRAY and x.dtype in native:
                 n = input._node
-                if n is None or not modes.grad or not op.differentiable:
-                    node = None
-                elif op.rules:
-                    node = True
-                else:
+                recorded = n is not None and modes.grad and op.differentiable
+                if recorded and not op.rules:
                     return call(op, (input,), dict(defaults))
                 r = quiet.run(fn, _XP, x)
                 if type(r) is not _NDARRAY:
@@ -49,7 +46,7 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
                 t._slot = 0
                 t._storage = None
                 t._view = None
-                if node is None:
+                if not recorded:
                     t._node = None
                     return t
                 plan = op.plans.get(bits) or plan_for(op, bits)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from gpugrad.errors import RegistrationError
 
@@ -125,7 +125,12 @@ class Op:
         return self.public(*args, **settings)
 
     def __reduce__(self) -> Any:
-        return (registry.__getitem__, (self.name,))
+        return (registry.__getitem__, (self.key,))
+
+    @property
+    def key(self) -> str:
+        """The name under which the registry knows it: ``home.name``."""
+        return f"{self.home}.{self.name}" if self.home else self.name
 
     def __deepcopy__(self, memo: Any) -> Op:
         return self
@@ -147,7 +152,13 @@ class Op:
         shapes = tuple(f"{a}_shape" for a in self.arrays)
         return (*self.arrays, *outs, *self.settings, *shapes)
 
-    def vjp(self, target: Any) -> Any:
+    @overload
+    def vjp(self, target: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
+
+    @overload
+    def vjp(self, target: Callable[..., Any]) -> Callable[..., Any]: ...
+
+    def vjp(self, target: str | Callable[..., Any]) -> Any:
         """Attach a gradient rule (a decorator).
 
         ``@op.vjp`` gives the gradients of all arrays (a tuple when there are several);
@@ -261,7 +272,7 @@ registry = Registry()
 
 
 def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
-    code: Any = fn.__code__  # type: ignore[attr-defined]
+    code: Any = fn.__code__
     return tuple(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
@@ -285,7 +296,7 @@ def _annotation(value: Any) -> str:
 def _record(fn: Callable[..., Any], **fields: Any) -> Op:
     """Read an op's record off its function and register it."""
     name = fields.pop("name", None) or fn.__name__.rstrip("_")
-    code: Any = fn.__code__  # type: ignore[attr-defined]
+    code: Any = fn.__code__
     positional = code.co_varnames[: code.co_argcount]
     keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     variadic = bool(code.co_flags & 0x04)
@@ -303,12 +314,12 @@ def _record(fn: Callable[..., Any], **fields: Any) -> Op:
         raise RegistrationError(
             f"{name}: {wrong} must be annotated Array, Index or Mask (settings are keyword-only)"
         )
-    defaults = fn.__kwdefaults__ or {}  # type: ignore[attr-defined]
+    defaults = fn.__kwdefaults__ or {}
     settings = {k: defaults.get(k, REQUIRED) for k in keywords}
     not_plain = [k for k, v in settings.items() if v is not REQUIRED and not _plain(v)]
     if not_plain:
         raise RegistrationError(f"{name}: settings must be plain data, not {not_plain}")
-    n_optional = len(fn.__defaults__ or ())  # type: ignore[attr-defined]
+    n_optional = len(fn.__defaults__ or ())
     op = Op(
         name=name,
         fn=fn,
@@ -336,12 +347,22 @@ class _Required:
 REQUIRED: Any = _Required()
 
 
+@overload
+def elementwise(fn: Callable[..., Any]) -> Op: ...
+
+
+@overload
+def elementwise(**fields: Any) -> Callable[[Callable[..., Any]], Op]: ...
+
+
 def elementwise(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
     """Register an elementwise op: one output element from one element of each input.
 
     Args:
         c: for a leaf, how it is spelt in C with ``{0} {1}`` for the arguments and ``{f}`` for the
             float suffix of libm names; a dict by kind (``"f"``, ``"i"``, ``"b"``) where they differ.
+            A function ``(args, kind) -> str`` where a constant argument has a cheaper spelling.
+            A call whose non-default settings the text does not name unfolds instead.
             A composite has none: its kernel is its own function run on ``Expr``.
         promotion: ``"keep"`` (result has the promoted dtype), ``"float"`` (integers become the
             default float), ``"bool"`` (a comparison), ``"same"`` (as keep, but operands of
@@ -356,6 +377,14 @@ def elementwise(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
     if fn is None:
         return lambda f: elementwise(f, **fields)
     return _record(fn, elementwise=True, **fields)
+
+
+@overload
+def op(fn: Callable[..., Any]) -> Op: ...
+
+
+@overload
+def op(**fields: Any) -> Callable[[Callable[..., Any]], Op]: ...
 
 
 def op(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
@@ -378,6 +407,14 @@ def op(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
     if fn is None:
         return lambda f: op(f, **fields)
     return _record(fn, **fields)
+
+
+@overload
+def function(fn: Callable[..., Any]) -> Function: ...
+
+
+@overload
+def function(**fields: Any) -> Callable[[Callable[..., Any]], Function]: ...
 
 
 def function(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:

@@ -57,7 +57,7 @@ class View:
 
     def __init__(self, base: Tensor, chain: tuple[tuple[str, dict[str, Any], int], ...]) -> None:
         self.base = base
-        #: (op name, settings, which output) from the base onwards
+        #: (op's key, settings, which output) from the base onwards
         self.chain = chain
 
 
@@ -213,12 +213,12 @@ class Tensor(TensorMethods):
     @property
     def itemsize(self) -> int:
         """Bytes of one element."""
-        return self.dtype.itemsize
+        return int(self.dtype.itemsize)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all elements."""
-        return self.numel() * self.dtype.itemsize
+        return self.numel() * self.itemsize
 
     def storage_state(self) -> Storage:
         """The state shared with every tensor of the same memory, made on first use."""
@@ -250,7 +250,7 @@ class Tensor(TensorMethods):
 
     def element_size(self) -> int:
         """Bytes of one element."""
-        return self.dtype.itemsize
+        return self.itemsize
 
     def get_device(self) -> int:
         """Ordinal of the CUDA device, -1 on the CPU."""
@@ -602,8 +602,27 @@ def from_data(data: Any, dtype: DType | None, device: Device) -> Any:
     if device.type == "meta":
         return Spec(host.shape, target)
     if host.dtype != target.np:
+        if not isinstance(data, Tensor | np.ndarray | np.generic):
+            check_fits("tensor", host, target)
         host = backends.NUMPY.run(host.astype, target.np)
     return backends.for_device(device).from_numpy(host, device)
+
+
+def check_fits(name: str, numbers: np.ndarray[Any, Any], dtype: DType) -> None:
+    """Refuse Python numbers that an integer dtype cannot hold; unsigned ones wrap from below.
+
+    Raises:
+        SettingError: naming the dtype's range.
+    """
+    if dtype.category != dtypes.INTEGER or not numbers.size or numbers.dtype.kind == "b":
+        return
+    info = dtypes.iinfo(dtype)
+    low = info.min if dtype.is_signed else -info.max
+    if not (low <= numbers.min() and numbers.max() < info.max + 1):
+        raise SettingError(
+            f"{name}: numbers from {numbers.min()} to {numbers.max()} do not fit in {dtype.name}; "
+            f"accepted: {info.min} to {info.max}"
+        )
 
 
 def _holds_arrays(data: Any) -> bool:

@@ -88,11 +88,14 @@ class FunctionNode(Node):
     """The node of one ``Function.apply``."""
 
     __slots__ = ("_ctx", "_function", "_values")
+    _ctx: FunctionCtx
+    _function: type[Function]
+    _values: list[tuple[Any, Any, Any]] | None
 
     @property
     def materialize(self) -> bool:  # type: ignore[override]
         """As ``ctx.set_materialize_grads`` said."""
-        return self._ctx._materialize  # type: ignore[no-any-return]
+        return self._ctx._materialize
 
     def name(self) -> str:
         return f"{self.op.name}Backward"

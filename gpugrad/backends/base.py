@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from gpugrad.devices import Device
 
@@ -20,7 +20,7 @@ class Namespace:
         self._library = library
 
     #: Finds an op for a name that the library lacks; ``gpugrad.dispatch`` sets it.
-    missing: Callable[[Namespace, str], Any] | None = None
+    missing: ClassVar[Callable[[Namespace, str], Any] | None] = None
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._library, name, None)

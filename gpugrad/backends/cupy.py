@@ -94,7 +94,7 @@ class CupyBackend(Backend):
         return self.library.asnumpy(array)
 
     def run(self, fn: Callable[..., Any], *args: Any, **settings: Any) -> Any:
-        first = next((a for a in args if type(a) is self.array_type), None)
+        first: Any = next((a for a in args if type(a) is self.array_type), None)
         if first is None or self._count == 1:
             return fn(*args, **settings)
         with first.device:

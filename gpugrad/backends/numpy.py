@@ -58,7 +58,8 @@ class NumpyBackend(Backend):
 
     def shares_memory(self, a: Any, b: Any) -> bool:
         try:
-            return bool(np.shares_memory(a, b, max_work=1000))
+            # NumPy's stubs know only -1 and 0, its documentation any bound on the work.
+            return bool(np.shares_memory(a, b, max_work=1000))  # type: ignore[arg-type]
         except np.exceptions.TooHardError:
             return False  # as PyTorch: an overlap too hard to decide is allowed
 

@@ -65,7 +65,8 @@ def _transposed(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding
 @function(samples=[Sample(A((2, 4, 5)), A((4, 3, 3)), A((3,)), 2, 1, 1)], method=False,
     aliases=("nn.functional.conv_transpose1d",))  # fmt: skip
 def conv_transpose1d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-                     output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Any:  # fmt: skip
+                     output_padding: Any = 0, groups: int = 1,
+                     dilation: Any = 1) -> Any:  # fmt: skip
     """Transposed convolution of ``(batch, in, length)``; see ``conv_transpose2d``."""
     return _transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
@@ -76,7 +77,8 @@ def conv_transpose1d(input: Any, weight: Any, bias: Any = None, stride: Any = 1,
     Sample(A((1, 2, 3, 3)), A((2, 2, 2, 2)), dilation=2)],
     method=False, aliases=("nn.functional.conv_transpose2d",))  # fmt: skip
 def conv_transpose2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-                     output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Any:  # fmt: skip
+                     output_padding: Any = 0, groups: int = 1,
+                     dilation: Any = 1) -> Any:  # fmt: skip
     """Transposed convolution: ``(batch, in, h, w)`` with ``weight (in, out / groups, kh, kw)``.
 
     It enlarges by ``stride``; ``output_padding`` is added to one side of the result.
@@ -87,6 +89,7 @@ def conv_transpose2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1,
 @function(samples=[Sample(A((1, 2, 2, 3, 2)), A((2, 2, 2, 2, 2)), A((2,)), 2, 1, 1)], method=False,
     aliases=("nn.functional.conv_transpose3d",))  # fmt: skip
 def conv_transpose3d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-                     output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Any:  # fmt: skip
+                     output_padding: Any = 0, groups: int = 1,
+                     dilation: Any = 1) -> Any:  # fmt: skip
     """Transposed convolution of ``(batch, in, d, h, w)``; see ``conv_transpose2d``."""
     return _transposed(3, input, weight, bias, stride, padding, output_padding, groups, dilation)

@@ -10,6 +10,7 @@ from gpugrad.errors import ArgumentError, DeviceError, NotSupportedError, ShapeE
 from gpugrad.inplace import assign, check_overlap, check_writable, write
 from gpugrad.modes import modes
 from gpugrad.op import Array, function, op
+from gpugrad.ops.indexing import as_value
 from gpugrad.samples import A, Sample
 from gpugrad.signature import broadcast_shapes
 from gpugrad.spec import Spec
@@ -108,9 +109,8 @@ def copy_(input: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     Raises:
         ShapeError: if ``src`` does not broadcast to the tensor's shape.
     """
-    if not isinstance(src, Tensor):
-        raise ArgumentError(f"copy_: src must be a Tensor, got {type(src).__name__}; use fill_")
     check_writable("copy_", input)
+    src = as_value("copy_", src, input)
     if src is input:
         return input
     check_overlap("copy_", input, src)
@@ -135,8 +135,6 @@ def _spec(t: Tensor) -> Spec:
 @function(home="Tensor", name="fill_", samples=())
 def fill_(input: Tensor, value: Any) -> Tensor:
     """Write one number, or the element of a 0-d tensor, everywhere."""
-    from gpugrad.ops.indexing import as_value
-
     if isinstance(value, Tensor) and value.ndim:
         raise ShapeError(
             f"fill_: value must be a number or a 0-d tensor, got shape {tuple(value.shape)}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gpugrad import dtypes
 from gpugrad.config import config
 from gpugrad.errors import ArgumentError
@@ -11,7 +13,7 @@ from gpugrad.factory import arranged, check_layout, made, place, sizes
 from gpugrad.op import Array, elementwise, function
 from gpugrad.samples import A, Sample, Undefined
 from gpugrad.spec import Spec
-from gpugrad.tensor import Tensor, from_data, wrap
+from gpugrad.tensor import Tensor, check_fits, from_data, wrap
 
 # ---- as a rule or a kernel sees them -----------------------------------------------------------
 
@@ -122,7 +124,8 @@ def full(size: Any, fill_value: Any, *, out: Tensor | None = None, dtype: Any = 
     """One number everywhere; its kind (bool, int, float) is the dtype where none is given."""
     shape = sizes("full", (size,))
     value = number("full", fill_value)
-    chosen = dtypes.of_scalar(value) if dtype is None else dtype
+    chosen = dtypes.of_scalar(value) if dtype is None else dtypes.as_dtype(dtype)
+    check_fits("full", np.asarray(value), chosen)
     return made("full", _constant(shape, value), shape, chosen, device, requires_grad, out, layout,
                 pin_memory)  # fmt: skip
 
@@ -140,9 +143,15 @@ def _constant(shape: tuple[int, ...], value: Any) -> Any:
     return lambda xp, d: xp.full(shape, xp.asarray(value).astype(d), dtype=d)
 
 
+def _given(input: Any) -> Any:
+    if not isinstance(input, Tensor):
+        raise ArgumentError(f"a tensor is needed to make one like it, got {type(input).__name__}")
+    return input
+
+
 def _like(name: str, input: Tensor, fill: Any, dtype: Any, layout: Any, device: Any,
           requires_grad: bool, memory_format: Any, pin_memory: bool = False) -> Tensor:  # fmt: skip
-    shape = tuple(input.shape)
+    shape = tuple(_given(input).shape)
     own_place = input.device if device is None else device
     wanted = input.dtype if dtype is None else dtype
 
@@ -194,5 +203,6 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any 
               memory_format: Any = None) -> Tensor:  # fmt: skip
     """One number everywhere, in the shape of the input and with its dtype."""
     value = number("full_like", fill_value)
+    check_fits("full_like", np.asarray(value), dtypes.as_dtype(dtype or _given(input).dtype))
     return _like("full_like", input, _constant((), value), dtype, layout, device, requires_grad,
                  memory_format, pin_memory)  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from gpugrad import signature
 from gpugrad.errors import ArgumentError, DimError
 from gpugrad.op import function
+from gpugrad.ops.creation import zeros
 from gpugrad.ops.joining import cat, stack
 from gpugrad.samples import A, Sample
 from gpugrad.tensor import Size, Tensor, wrap
@@ -83,6 +84,8 @@ def block_diag(*tensors: Tensor) -> Tensor:
     many = [t.reshape(1, -1) if t.ndim < 2 else t for t in _list_of("block_diag", tensors)]
     if any(t.ndim != 2 for t in many):
         raise DimError("block_diag: takes tensors of at most 2 dimensions")
+    if not many:
+        return zeros(1, 0)
     width = sum(t.shape[1] for t in many)
     rows, left = [], 0
     for t in many:

@@ -60,7 +60,7 @@ def _windows(input: Spec, *, dimension: int, size: int, step: int) -> Spec:
 @op(view=True, promotion=None, half="native", result=_windows, torch="Tensor.unfold",
     samples=[Sample(A((7,)), 0, 3, 1), Sample(A((2, 7)), 1, 3, 2), Sample(A((4, 2)), 0, 2, 3),
              Sample(A((4,)), -1, 0, 1)])  # fmt: skip
-def unfold(xp, input: Array, *, dimension: Dim, size: Int, step: Int) -> Array:
+def unfold(xp, input: Array, *, dimension: Int, size: Int, step: Int) -> Array:
     """View of all windows of ``size`` places, ``step`` apart, in a new last dimension."""
     _check_window(input.shape, dimension, size, step)
     return xp.sliding_window(input, dimension, size, step)

@@ -142,7 +142,8 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *,
 
 
 @function(home="linalg", method=False, samples=[
-    *(Sample(A((2, 3, 3), values="well"), p) for p in (None, 2, -2)), Sample(A((3, 4)))])  # fmt: skip
+    *(Sample(A((2, 3, 3), values="well"), p) for p in (None, 2, -2)),
+    Sample(A((3, 4)))])  # fmt: skip
 def cond(A: Any, p: Any = None) -> Any:
     """Condition numbers: ``norm(A, p) * norm(inv(A), p)``, inf for a singular matrix."""
     check_matrix("linalg.cond", A)

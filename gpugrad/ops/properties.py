@@ -85,6 +85,24 @@ def can_cast(from_: Any, to: Any) -> bool:
     return dtypes.can_cast(dtypes.as_dtype(from_), dtypes.as_dtype(to))
 
 
+@function(samples=(), differentiable=False)
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the single element is not zero."""
+    return bool(input)
+
+
+@function(samples=(), differentiable=False)
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape."""
+    return tuple(input.shape) == tuple(other.shape)
+
+
+@function(home="Tensor", samples=[Sample(A((2, 3)))])
+def to_dense(input: Tensor, dtype: Any = None) -> Tensor:
+    """The tensor: every tensor is dense here."""
+    return input if dtype is None else input.to(dtype)
+
+
 @function(method=False, samples=[Sample(A((2, 3)))])
 def real(input: Tensor) -> Tensor:
     """The input: nothing is complex here."""

@@ -94,7 +94,7 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
         else:
             low = given[0]
     low = 0 if low is None else int(low)
-    if high is None or int(high) <= low:
+    if high is None or high <= low:
         raise SettingError(f"randint: high must be above low, got low={low}, high={high}")
     return _made("integers", int_tuple("randint", "size", size), dtype, device, generator,
                  requires_grad, out, low, int(high), default=dtypes.int64)  # fmt: skip
@@ -119,14 +119,14 @@ def _like(input: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """``rand`` with the input's size, dtype and device."""
-    return rand(tuple(input.shape), **_like(input, dtype, device), requires_grad=requires_grad)  # type: ignore[no-any-return]
+    return rand(tuple(input.shape), **_like(input, dtype, device), requires_grad=requires_grad)
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None,
                requires_grad: bool = False) -> Tensor:  # fmt: skip
     """``randn`` with the input's size, dtype and device."""
-    return randn(tuple(input.shape), **_like(input, dtype, device), requires_grad=requires_grad)  # type: ignore[no-any-return]
+    return randn(tuple(input.shape), **_like(input, dtype, device), requires_grad=requires_grad)
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
@@ -134,7 +134,7 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any
                  device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """``randint`` with the input's size, dtype and device."""
     bounds = (0, low) if high is None else (low, high)
-    return randint(*bounds, tuple(input.shape), **_like(input, dtype, device),  # type: ignore[no-any-return]
+    return randint(*bounds, tuple(input.shape), **_like(input, dtype, device),
                    requires_grad=requires_grad)  # fmt: skip
 
 
@@ -150,13 +150,15 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     """1 with probability ``input`` (or ``p``) elementwise, else 0, in the input's dtype."""
     if p is None and not input.dtype.is_floating_point:
         raise DTypeError(f"bernoulli: probabilities must be floating, got {input.dtype.name}")
-    probability = input.detach() if p is None else p
-    if not (p is None and input.is_meta):
-        bad = bool(((probability < 0) | (probability > 1)).any()) if p is None else not 0 <= p <= 1
-        if bad:
-            raise SettingError("bernoulli: probabilities must be in [0, 1]")
+    probability: Any = input.detach() if p is None else p
+    if p is None and not input.is_meta:
+        wrong = bool(((probability < 0) | (probability > 1)).any())
+    else:
+        wrong = p is not None and not 0 <= p <= 1
+    if wrong:
+        raise SettingError("bernoulli: probabilities must be in [0, 1]")
     result = (uniforms(input, generator) < probability).to(input.dtype)
-    return result if out is None else out.copy_(result)  # type: ignore[no-any-return]
+    return result if out is None else out.copy_(result)
 
 
 @function(samples=(), torch="", differentiable=False)
@@ -196,12 +198,11 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
         # right=True steps over zero weights; u < 1 keeps the index below n
         picked = wide.searchsorted(u * wide[:, -1:], right=True).clamp(max=weights.shape[1] - 1)
     else:
-        shape = tuple(weights.shape)
-        e = wrap(drawn("exponential", shape, dtypes.float64, input.device, generator))
+        e = wrap(drawn("exponential", tuple(weights.shape), dtypes.float64, input.device, generator))
         race = e / weights.double()
         picked = race.topk(num_samples, dim=-1, largest=False).indices
     result = picked if input.ndim == 2 else picked.reshape((num_samples,))
-    return result if out is None else out.copy_(result)  # type: ignore[no-any-return]
+    return result if out is None else out.copy_(result)
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
@@ -220,7 +221,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
         check_std("normal", std)
         z = randn(int_tuple("normal", "size", size), generator=generator, dtype=dtype, device=device)
         result = (z * std + mean).requires_grad_(requires_grad)
-    return result if out is None else out.copy_(result)  # type: ignore[no-any-return]
+    return result if out is None else out.copy_(result)
 
 
 def check_std(name: str, std: float) -> None:
@@ -247,4 +248,4 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
         count = count + (u >= total).double()
         term = term * rate / k
         total = total + term
-    return count.to(input.dtype)  # type: ignore[no-any-return]
+    return count.to(input.dtype)

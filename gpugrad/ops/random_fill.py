@@ -20,7 +20,7 @@ from gpugrad.tensor import Tensor, wrap
 def _fill(name: str, target: Tensor, values: Any) -> Tensor:
     """Write draws through ``copy_``, which knows what a write does to history."""
     check_writable(name, target)
-    return target.copy_(values)  # type: ignore[no-any-return]
+    return target.copy_(values)
 
 
 def _reals(name: str, target: Tensor, kind: str, generator: Generator | None) -> Tensor:
@@ -146,4 +146,4 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     seed, offset = generator_for(input.device).draw()
     result = philox_dropout(input, float(p), seed, offset)
-    return input.copy_(result) if inplace else result  # type: ignore[no-any-return]
+    return input.copy_(result) if inplace else result

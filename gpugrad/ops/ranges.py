@@ -23,7 +23,7 @@ from gpugrad.tensor import Tensor
     Sample(1, 2.5, 0.25, dtype=dtypes.float64), Sample(2, 8.5, 1.5, dtype=dtypes.int64),
     Sample(0.5, 3),
 ])  # fmt: skip
-def arange(start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = None,
+def arange(start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None,
            dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
            requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Numbers from ``start`` (0) up to, without, ``end``; int64 if all three are ints.

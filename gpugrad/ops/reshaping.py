@@ -139,6 +139,8 @@ def transposed(input: Tensor) -> Tensor:
 @function(aliases=("adjoint",), torch="adjoint", samples=[Sample(A((2, 3))), Sample(A((4, 2, 3)))])
 def matrix_transpose(input: Tensor) -> Tensor:
     """View with the last two dimensions exchanged."""
+    if input.ndim == 0:
+        return permute(input, ())
     if input.ndim < 2:
         raise DimError(f"mT: takes at least 2 dimensions, got shape {tuple(input.shape)}")
     return input.transpose(-2, -1)

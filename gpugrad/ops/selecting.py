@@ -69,7 +69,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *,
               alpha: float = 1) -> Tensor:  # fmt: skip
     """``input`` with ``alpha * source`` added to the rows that a 1-d index names."""
     if alpha != 1:
-        if isinstance(alpha, float) and not source.dtype.is_floating_point:
+        if type(alpha) is float and not source.dtype.is_floating_point:
             raise DTypeError(f"index_add: alpha {alpha} is a float; {source.dtype.name} takes ints")
         source = F.astype(F.multiply(source, alpha), source.dtype)
     return _write("index_add", input, dim, index, source, True)
@@ -156,7 +156,7 @@ def _integers(called: str, index: Tensor) -> None:
 @op(promotion=None, half="native", differentiable=False, method=False, torch="unravel_index",
     result=lambda indices, *, shape: tuple(Spec(indices.shape, indices.dtype) for _ in shape),
     samples=[Sample(A((4,), 0, 12, kind="int"), shape=(3, 4))])  # fmt: skip
-def unravel_index(xp, indices: Index, *, shape: tuple[int, ...]) -> tuple[Array, ...]:
+def unravel_index(xp, indices: Index, *, shape: int | tuple[int, ...]) -> tuple[Array, ...]:
     """Coordinates in an array of ``shape`` of places in its flattened form, one tensor per dim."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     size = 1

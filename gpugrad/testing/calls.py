@@ -11,6 +11,7 @@ from gpugrad import backends, dtypes, samples
 from gpugrad.devices import CPU, Device
 from gpugrad.dtypes import DType
 from gpugrad.op import REQUIRED, Function, Op
+from gpugrad.random import manual_seed
 from gpugrad.samples import A, Sample, Writing
 from gpugrad.tensor import Tensor, wrap
 
@@ -106,11 +107,7 @@ def fill(value: Any, tensors: Sequence[Any]) -> Any:
 
 def restart_random() -> None:
     """Make the next random op draw what it drew before."""
-    import gpugrad
-
-    seed = getattr(gpugrad, "manual_seed", None)
-    if seed is not None:
-        seed(0)
+    manual_seed(0)
 
 
 def key(record: Op | Function) -> str:

@@ -198,7 +198,7 @@ def test_an_input_left_out_of_the_extremum_takes_no_share_of_its_gradient() -> N
 
 
 @pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.maximum, np.minimum])
-@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("width", [1, 3, 600])
 def test_both_ways_to_combine_agree(ufunc: Any, width: int) -> None:
     """The sorted one, for libraries without ``ufunc.at``, and NumPy's own."""
     for n, size in ((0, 3), (1, 1), (50, 4), (50, 200), (33, 1)):

@@ -171,6 +171,31 @@ def scattered_copies(lib, x):
     return a, b, x.diagonal_scatter(x[:, 0], 1)
 
 
+def becomes_a_view(lib, x):
+    y = x * 1
+    row = y[1]
+    y.t_()
+    y[0].mul_(x[:, 1])
+    y.unsqueeze_(0).squeeze_(0)
+    row.add_(x[0])
+    column = (x * 3)[:, 2:3]
+    column.squeeze_(1).mul_(2)
+    return y, row, column
+
+
+def narrowed_and_selected(lib, x):
+    y = x * 1
+    y.narrow(1, 2, 3).select(0, 1).mul_(3)
+    y.chunk(2)[1].detach()
+    return y.select(0, 1), y.narrow(0, -2, 2), y.unbind(1)[2] * y.hsplit(2)[0][:, 0]
+
+
+def padded_and_tiled(lib, x):
+    pad = lib.nn.functional.pad
+    return (pad(x, (1, -2, 0, 3), value=2.0), pad(x[None], (2, 3), mode="reflect"), x.tile(2, 1, 3),
+            pad(x[None], (1, 2), mode="circular"), x.roll((1, -2), (0, 1)), x.rot90(3))  # fmt: skip
+
+
 PROGRAMS = [
     write_through_select, write_through_a_chain, view_before_the_write, view_after_the_write,
     two_writes_to_one_region, base_written_under_views_of_views, write_to_one_view_seen_in_another,
@@ -178,6 +203,7 @@ PROGRAMS = [
     windows_read, strided_read, strided_written, split_pieces_read, expanded_read,
     unit_expand_written, detached_write_is_seen, written_without_recording, reshape_that_copies,
     squeezed_and_unsqueezed, masked_after_view, in_place_operators, scattered_copies,
+    becomes_a_view, narrowed_and_selected, padded_and_tiled,
 ]  # fmt: skip
 
 

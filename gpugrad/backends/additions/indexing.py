@@ -17,6 +17,8 @@ from gpugrad.dtypes import HALVES
 from gpugrad.errors import IndexingError
 
 _HALF_NP = frozenset(d.np for d in HALVES)
+#: Rows at least this wide are combined whole, narrower ones by element (measured).
+_WIDE = 512
 _UFUNC = {"sum": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum"}
 
 
@@ -152,7 +154,7 @@ def build(lib: Any) -> dict[str, Any]:
             if d == axis:
                 step = stride
             else:
-                ruler = lib.arange(0, index.shape[d] * stride, stride) if stride else 0
+                ruler = lib.arange(index.shape[d]) * stride
                 base = base + ruler.reshape((-1,) + (1,) * (index.ndim - 1 - d))
             stride *= shape[d]
         return index.astype(np.int64, copy=False) * step + base
@@ -224,6 +226,10 @@ def combine(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
     """
     if lib is np:
         width = out.shape[1]
+        if width >= _WIDE:
+            for row, value in zip(places.tolist(), values, strict=True):
+                ufunc(out[row], value, out=out[row])
+            return
         if width != 1:
             places = (places[:, None] * width + np.arange(width)).reshape(-1)
         ufunc.at(out.reshape(-1), places, values.reshape(-1))

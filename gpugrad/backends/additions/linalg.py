@@ -46,6 +46,8 @@ def build(lib: Any) -> dict[str, Any]:
         try:
             return fn(a, *rest)
         except np.linalg.LinAlgError:
+            if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+                raise
             for i in np.ndindex(*a.shape[:-2]):
                 try:
                     fn(a[i], *(lib.broadcast_to(r, a.shape[:-2] + r.shape[-2:])[i] for r in rest))

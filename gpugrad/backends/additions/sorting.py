@@ -62,7 +62,7 @@ def build(lib: Any) -> dict[str, Any]:
         if consecutive or not n or not width:
             order = lib.arange(n)
         elif width == 1:
-            order = order_of(rows[:, 0], 0, False, True)
+            order = order_of(rows[:, 0], 0, False, False)
         else:
             order = lib.lexsort((rows.view(np.uint8) if rows.dtype.kind == "b" else rows).T[::-1])
         rows = rows[order]

@@ -1,0 +1,58 @@
+"""Views that a tensor itself becomes: ``squeeze_``, ``t_`` and their like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpugrad.errors import AutogradError
+from gpugrad.modes import modes
+from gpugrad.op import function, registry
+from gpugrad.tape import Leaf
+from gpugrad.tensor import Tensor, View, wrap
+
+
+def _become(name: str, input: Tensor, viewed: Tensor) -> Tensor:
+    """Make a tensor what a view of it is; its memory counts a write.
+
+    A base hands its part to a new tensor of its old shape, onto which its other views then look.
+    """
+    if type(input._node) is Leaf:
+        raise AutogradError(
+            f"{name}: a leaf that requires a gradient keeps its shape, as its gradient has the "
+            f"same; use {name[:-1]}(), which gives a view"
+        )
+    if input.is_meta:
+        input._array = viewed._array
+        return input
+    assert viewed._view is not None
+    storage, base = input.storage_state(), viewed._view.base
+    if input._view is None:
+        base = wrap(input._array, input._node, input._slot, storage)
+        for view in storage.views():
+            if view._view is not None and view._view.base is input:
+                view._view = View(base, view._view.chain)
+    input._array, input._node, input._slot = viewed._array, viewed._node, viewed._slot
+    input._view = View(base, viewed._view.chain)
+    if modes.grad:
+        storage.add_view(input)
+    storage.bump()
+    return input
+
+
+def _register(name: str) -> None:
+    called = f"{name}_"
+
+    @function(home="Tensor", name=called, samples=())
+    def inplace(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The tensor itself becomes the view that the op without the underscore gives."""
+        return _become(called, input, registry.find(name).public(input, *args, **kwargs))
+
+
+for _name in ("squeeze", "unsqueeze", "transpose", "t"):
+    _register(_name)
+
+
+@function(home="Tensor", name="swapaxes_", aliases=("swapdims_",), samples=())
+def swapaxes_(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """The tensor itself becomes its view with two dimensions exchanged."""
+    return input.transpose_(axis0, axis1)
