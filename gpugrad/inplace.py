@@ -115,7 +115,9 @@ def shield(target: Tensor, result: Tensor, since: int) -> None:
         if type(node) is not Node or node.order > since:
             continue
         stack.extend(node.edges)
-        for i in node.plan.kept if node.saved is not None else ():
+        for i in node.plan.kept:
+            if node.saved is None:
+                break
             if i < node.plan.n_args and _lies_in(target, node, i):
                 node.saved = (*node.saved[:i], _copy_kept(node, i), *node.saved[i + 1 :])
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     Namespace = Any
     Dim = int
     NewDim = int
-    Dims = int | tuple[int, ...] | None
+    Dims = tuple[int, ...] | None
     Shape = tuple[int, ...]
     Int = int
-    Ints = int | tuple[int, ...]
+    Ints = tuple[int, ...]
 else:
     # At run time an annotation is only its name, so any distinct objects do.
     class Array: ...
@@ -348,14 +348,14 @@ REQUIRED: Any = _Required()
 
 
 @overload
-def elementwise(fn: Callable[..., Any]) -> Op: ...
+def elementwise(fn: Callable[..., Any], /) -> Op: ...
 
 
 @overload
 def elementwise(**fields: Any) -> Callable[[Callable[..., Any]], Op]: ...
 
 
-def elementwise(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
+def elementwise(fn: Callable[..., Any] | None = None, /, **fields: Any) -> Any:
     """Register an elementwise op: one output element from one element of each input.
 
     Args:
@@ -380,14 +380,14 @@ def elementwise(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
 
 
 @overload
-def op(fn: Callable[..., Any]) -> Op: ...
+def op(fn: Callable[..., Any], /) -> Op: ...
 
 
 @overload
 def op(**fields: Any) -> Callable[[Callable[..., Any]], Op]: ...
 
 
-def op(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
+def op(fn: Callable[..., Any] | None = None, /, **fields: Any) -> Any:
     """Register any other op.
 
     Args:
@@ -410,14 +410,14 @@ def op(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
 
 
 @overload
-def function(fn: Callable[..., Any]) -> Function: ...
+def function(fn: Callable[..., Any], /) -> Function: ...
 
 
 @overload
 def function(**fields: Any) -> Callable[[Callable[..., Any]], Function]: ...
 
 
-def function(fn: Callable[..., Any] | None = None, **fields: Any) -> Any:
+def function(fn: Callable[..., Any] | None = None, /, **fields: Any) -> Any:
     """Register a plain function of tensors as public: the composites that need no rule."""
     if fn is None:
         return lambda f: function(f, **fields)

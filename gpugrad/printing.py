@@ -133,7 +133,7 @@ def _block(array: Any, indent: int, summarise: bool, form: _Formatter,
     else:
         rows = [part(i) for i in range(size)]
     between = "," + "\n" * (array.ndim - 1) + " " * (indent + 1)
-    return "[" + between.join(rows) + "]"
+    return f"[{between.join(rows)}]"
 
 
 def _values(array: Any, indent: int, options: PrintOptions) -> str:

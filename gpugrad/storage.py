@@ -70,7 +70,7 @@ class InferenceStorage(Storage):
     __slots__ = ()
 
     @property
-    def version(self) -> int:  # type: ignore[override]
+    def version(self) -> int:
         """Always raises."""
         raise AutogradError(
             "a tensor made in inference_mode has no version and cannot be kept for a gradient; "

@@ -31,6 +31,9 @@ _TYPES = {
     "Dim | None": "builtins.int | None",
     "Dims": "builtins.int | Sequence[builtins.int] | None",
     "Shape": "builtins.int | Sequence[builtins.int]",
+    "Int": "builtins.int",
+    "Ints": "builtins.int | Sequence[builtins.int]",
+    "Ints | None": "builtins.int | Sequence[builtins.int] | None",
 }  # fmt: skip
 _BUILTINS = ("int", "float", "bool", "str", "tuple", "list", "dict", "slice", "type", "object")
 _KNOWN = {*_BUILTINS, "None", "Any", "Tensor", "Sequence", "Callable", "Iterable", "Mapping",

@@ -40,9 +40,9 @@ using namespace std;
 def helpers() -> str:
     """The text of ``kernels/elementwise.cuh``, from the installed package or the checkout."""
     if find_spec("gpugrad.kernels") is not None:
-        from gpugrad import kernels
+        from gpugrad.kernels import source
 
-        return kernels.source("elementwise.cuh")  # type: ignore[no-any-return]
+        return str(source("elementwise.cuh"))
     return (Path(__file__).parents[2] / "kernels/elementwise.cuh").read_text(encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gpugrad.backends.additions.convolution import out_sizes
+from gpugrad.backends.additions.convolution import Pairs, Sizes, out_sizes
 from gpugrad.errors import SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, function, op
@@ -89,8 +89,8 @@ def _convolved(input: Spec, weight: Spec, bias: Spec | None = None, *, stride: A
     Sample(A((2, 4, 5, 6)), A((6, 2, 2, 3)), A((6,)), **_SETTINGS),
     Sample(A((2, 3, 5)), A((2, 3, 1)), None, (1,), ((0, 0),), (1,), 1)], **_INNER)  # fmt: skip
 def convolution(xp, input: Array, weight: Array, bias: Array | None = None, *,
-                stride: tuple = (1, 1), padding: tuple = ((0, 0), (0, 0)),
-                dilation: tuple = (1, 1), groups: int = 1) -> Array:  # fmt: skip
+                stride: Sizes = (1, 1), padding: Pairs = ((0, 0), (0, 0)),
+                dilation: Sizes = (1, 1), groups: int = 1) -> Array:  # fmt: skip
     """Convolution of ``(n, c, *size)`` with ``(o, c / groups, *kernel)``, ``padding`` in pairs."""
     _convolved(
         input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -119,8 +119,8 @@ def _input_shaped(input: Spec, weight: Spec, *, size: Any, groups: int, **settin
 
 @op(result=_input_shaped, samples=[
     Sample(A((2, 6, 3, 3)), A((6, 2, 2, 3)), (5, 6), **_SETTINGS)], **_INNER)  # fmt: skip
-def conv_input_grad(xp, input: Array, weight: Array, *, size: tuple, stride: tuple, padding: tuple,
-                    dilation: tuple, groups: int) -> Array:  # fmt: skip
+def conv_input_grad(xp, input: Array, weight: Array, *, size: Sizes, stride: Sizes, padding: Pairs,
+                    dilation: Sizes, groups: int) -> Array:  # fmt: skip
     """Gradient of a convolution in its input, given that of its result as ``input``."""
     return xp.conv_input_grad(input, weight, size, stride, padding, dilation, groups)
 
@@ -141,8 +141,8 @@ def _weight_shaped(grad: Spec, input: Spec, *, kernel: Any, groups: int, **setti
 
 @op(result=_weight_shaped, samples=[
     Sample(A((2, 6, 3, 3)), A((2, 4, 5, 6)), (2, 3), **_SETTINGS)], **_INNER)  # fmt: skip
-def conv_weight_grad(xp, grad: Array, input: Array, *, kernel: tuple, stride: tuple, padding: tuple,
-                     dilation: tuple, groups: int) -> Array:  # fmt: skip
+def conv_weight_grad(xp, grad: Array, input: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
+                     dilation: Sizes, groups: int) -> Array:  # fmt: skip
     """Gradient of a convolution of ``input`` in its weight, given that of its result."""
     return xp.conv_weight_grad(grad, input, kernel, stride, padding, dilation, groups)
 

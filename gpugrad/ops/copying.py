@@ -6,7 +6,7 @@ from typing import Any
 
 from gpugrad import backends, dtypes
 from gpugrad.devices import Device
-from gpugrad.errors import ArgumentError, DeviceError, NotSupportedError, ShapeError
+from gpugrad.errors import DeviceError, NotSupportedError, ShapeError
 from gpugrad.inplace import assign, check_overlap, check_writable, write
 from gpugrad.modes import modes
 from gpugrad.op import Array, function, op

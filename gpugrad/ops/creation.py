@@ -78,11 +78,11 @@ def scalar_tensor(s: Any, *, dtype: Any = None, layout: Any = None, device: Any 
 @function(method=False, differentiable=False, samples=[
     Sample(2, 3), Sample((2, 0)), Sample(()), Sample([2], dtype=dtypes.int8),
 ])  # fmt: skip
-def zeros(*size: Any, out: Tensor | None = None, dtype: Any = None, layout: Any = None,
-          device: Any = None, pin_memory: bool = False,
+def zeros(*given: Any, size: Any = None, out: Tensor | None = None, dtype: Any = None,
+          layout: Any = None, device: Any = None, pin_memory: bool = False,
           requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Zeros; sizes one by one or as one sequence."""
-    shape = sizes("zeros", size)
+    shape = sizes("zeros", given if size is None else (size,))
     return made("zeros", lambda xp, d: xp.zeros(shape, dtype=d), shape, dtype, device,
                 requires_grad, out, layout, pin_memory)  # fmt: skip
 
@@ -90,11 +90,11 @@ def zeros(*size: Any, out: Tensor | None = None, dtype: Any = None, layout: Any 
 @function(method=False, differentiable=False, samples=[
     Sample(2, 3), Sample((2, 0)), Sample(()), Sample([2], dtype=dtypes.bool_),
 ])  # fmt: skip
-def ones(*size: Any, out: Tensor | None = None, dtype: Any = None, layout: Any = None,
-         device: Any = None, pin_memory: bool = False,
+def ones(*given: Any, size: Any = None, out: Tensor | None = None, dtype: Any = None,
+         layout: Any = None, device: Any = None, pin_memory: bool = False,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Ones; sizes one by one or as one sequence."""
-    shape = sizes("ones", size)
+    shape = sizes("ones", given if size is None else (size,))
     return made("ones", lambda xp, d: xp.ones(shape, dtype=d), shape, dtype, device,
                 requires_grad, out, layout, pin_memory)  # fmt: skip
 
@@ -102,11 +102,12 @@ def ones(*size: Any, out: Tensor | None = None, dtype: Any = None, layout: Any =
 @function(method=False, differentiable=False, samples=[
     Undefined(2, 3), Undefined((2, 0), dtype=dtypes.int16),
 ])  # fmt: skip
-def empty(*size: Any, out: Tensor | None = None, dtype: Any = None, layout: Any = None,
+def empty(*given: Any, size: Any = None, out: Tensor | None = None, dtype: Any = None,
+          layout: Any = None,
           device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
           memory_format: Any = None) -> Tensor:  # fmt: skip
     """Memory that is not set; sizes one by one or as one sequence."""
-    shape = sizes("empty", size)
+    shape = sizes("empty", given if size is None else (size,))
 
     def fill(xp: Any, d: Any) -> Any:
         x = xp.empty(shape, dtype=d)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gpugrad import dtypes
+from gpugrad.dtypes import DType
+from gpugrad.dtypes import DType
 from gpugrad.errors import DimError, SettingError, ViewError
-from gpugrad.op import Array, Dim, Int, Ints, op
+from gpugrad.op import Array, Int, Ints, op
 from gpugrad.ops.views import adjoint
 from gpugrad.samples import A, Laid, Sample
 from gpugrad.signature import wrap_dim
@@ -42,28 +44,28 @@ def _(xp, g, input_shape, offset, dim1, dim2):
     return adjoint(xp, g, input_shape, "diagonal", offset=offset, dim1=dim1, dim2=dim2)
 
 
-def _check_window(shape: tuple[int, ...], dim: int, size: int, step: int) -> None:
+def _windows(input: Spec, *, dimension: int, size: int, step: int) -> Spec:
+    shape = tuple(input.shape) or (1,)  # a 0-d input has one window of size 0 or 1
+    dim = wrap_dim("unfold", dimension, len(shape))
     if step <= 0 or not 0 <= size <= shape[dim]:
         raise SettingError(
             f"unfold: size {size} and step {step} do not fit size {shape[dim]} of dimension {dim}; "
             f"accepted: size 0 to {shape[dim]}, step from 1"
         )
-
-
-def _windows(input: Spec, *, dimension: int, size: int, step: int) -> Spec:
-    shape = input.shape
-    _check_window(shape, dimension, size, step)
-    count = (shape[dimension] - size) // step + 1
-    return Spec((*shape[:dimension], count, *shape[dimension + 1 :], size), input.dtype)
+    count = () if not input.shape else ((shape[dim] - size) // step + 1,)
+    return Spec((*shape[:dim], *count, *shape[dim + 1 :], size), input.dtype)
 
 
 @op(view=True, promotion=None, half="native", result=_windows, torch="Tensor.unfold",
     samples=[Sample(A((7,)), 0, 3, 1), Sample(A((2, 7)), 1, 3, 2), Sample(A((4, 2)), 0, 2, 3),
-             Sample(A((4,)), -1, 0, 1)])  # fmt: skip
+             Sample(A((4,)), -1, 0, 1), Sample(A(()), 0, 1, 1),
+             Sample(A(()), -1, 0, 2)])  # fmt: skip
 def unfold(xp, input: Array, *, dimension: Int, size: Int, step: Int) -> Array:
     """View of all windows of ``size`` places, ``step`` apart, in a new last dimension."""
-    _check_window(input.shape, dimension, size, step)
-    return xp.sliding_window(input, dimension, size, step)
+    _windows(input, dimension=dimension, size=size, step=step)
+    if not input.shape:
+        return xp.reshape(input, (1,))[:size]
+    return xp.sliding_window(input, dimension % input.ndim, size, step)
 
 
 @unfold.vjp
@@ -110,7 +112,7 @@ def _(xp, g, input_shape, size, stride, offset, layout):
     samples=[Laid(A((2, 4), kind="float32"), dtype=dtypes.int32),
              Laid(A((2, 4), kind="int32"), dtype=dtypes.int64),
              Laid(A((2, 4), kind="int16"), dtype=dtypes.uint8)])  # fmt: skip
-def view_dtype(xp, input: Array, *, dtype: DType) -> Array:  # noqa: F821 - read as text
+def view_dtype(xp, input: Array, *, dtype: DType) -> Array:
     """The same bytes as elements of another dtype; the last dimension shrinks or grows with it.
 
     Raises:

@@ -181,10 +181,12 @@ def matrix_rank(A: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool =
 
 def cutoff(a: Any, s: Any, atol: Any, rtol: Any) -> Any:
     """The size up to which singular values count as zero."""
+
+    def per_matrix(tolerance: Any) -> Any:
+        many = getattr(tolerance, "ndim", 0) > 0
+        return F.reshape(tolerance, (*tolerance.shape, 1)) if many else tolerance
+
     if rtol is None:
         rtol = 0.0 if atol is not None else max(a.shape[-2:]) * dtypes.finfo(a.dtype).eps
-    least = 0.0 if atol is None else atol
-    relative = s.amax(-1, True) * (rtol[..., None] if hasattr(rtol, "ndim") and rtol.ndim else rtol)
-    if hasattr(least, "ndim"):
-        return F.maximum(relative, least[..., None] if least.ndim else least)
-    return relative.clamp(min=least)
+    relative = s.amax(-1, True) * per_matrix(rtol)
+    return relative if atol is None else relative.clamp(min=per_matrix(atol))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpugrad.backends.additions.convolution import out_sizes
+from gpugrad.backends.additions.convolution import Pairs, Sizes, out_sizes
 from gpugrad.errors import ShapeError
 from gpugrad.op import Array, function, op
 from gpugrad.ops.convolution import batched, pairs, spread
@@ -28,8 +28,8 @@ def _columns(input: Spec, *, kernel: Any, stride: Any, padding: Any, dilation: A
 
 
 @op(result=_columns, samples=[Sample(A((2, 3, 5, 6)), (2, 3), **_SETTINGS)], **_INNER)
-def im2col(xp, input: Array, *, kernel: tuple, stride: tuple, padding: tuple,
-           dilation: tuple) -> Array:  # fmt: skip
+def im2col(xp, input: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
+           dilation: Sizes) -> Array:  # fmt: skip
     """Patches of ``(n, c, *size)`` as columns ``(n, c * kernel, places)``, ``padding`` in pairs."""
     _columns(input, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     return xp.im2col(input, kernel, stride, padding, dilation)
@@ -53,8 +53,8 @@ def _image(input: Spec, *, size: Any, kernel: Any, stride: Any, padding: Any,
 
 
 @op(result=_image, samples=[Sample(A((2, 18, 6)), (5, 6), (2, 3), **_SETTINGS)], **_INNER)
-def col2im(xp, input: Array, *, size: tuple, kernel: tuple, stride: tuple, padding: tuple,
-           dilation: tuple) -> Array:  # fmt: skip
+def col2im(xp, input: Array, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs,
+           dilation: Sizes) -> Array:  # fmt: skip
     """Columns added up where ``im2col`` would take them from."""
     _image(input, size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     return xp.col2im(input, size, kernel, stride, padding, dilation)

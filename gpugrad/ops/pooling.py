@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from gpugrad import dtypes
-from gpugrad.backends.additions.convolution import out_sizes
+from gpugrad.backends.additions.convolution import Pairs, Sizes, out_sizes
 from gpugrad.errors import NotSupportedError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Index, function, op
@@ -30,8 +30,8 @@ def _pooled(input: Spec, *, kernel: Any, stride: Any, padding: Any, dilation: An
 
 @op(result=_pooled, outputs=("values", "indices"), accepts="if", samples=[
     Sample(A((2, 2, 5, 6), values="distinct"), **_TWO, dilation=(1, 2))], **_INNER)  # fmt: skip
-def max_pool(xp, input: Array, *, kernel: tuple, stride: tuple, padding: tuple,
-             dilation: tuple) -> tuple[Array, Index]:  # fmt: skip
+def max_pool(xp, input: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
+             dilation: Sizes) -> tuple[Array, Index]:  # fmt: skip
     """Largest element of each window of ``(n, c, *size)``, and its place in the flat ``size``."""
     return xp.max_pool(input, kernel, stride, padding, dilation)
 
@@ -43,7 +43,7 @@ def _(xp, g, indices, input_shape):
 
 @op(result=lambda input, index, *, size: Spec((*input.shape[:2], *size), input.dtype), accepts="f",
     samples=[Sample(A((2, 2, 3)), A((2, 2, 3), 0, 4, kind="int"), (5,))], **_INNER)  # fmt: skip
-def add_places(xp, input: Array, index: Index, *, size: tuple) -> Array:
+def add_places(xp, input: Array, index: Index, *, size: Sizes) -> Array:
     """Zeros ``(n, c, *size)`` with the input added at places of the flat ``size``."""
     return xp.add_places(input, index, size)
 
@@ -76,7 +76,7 @@ def _averaged(input: Spec, *, kernel: Any, stride: Any, padding: Any, **settings
 @op(result=_averaged, accepts="f", samples=[
     Sample(A((2, 2, 5, 6)), **_TWO), Sample(A((2, 2, 5, 6)), **_TWO, include=False),
     Sample(A((2, 2, 5, 6)), **_TWO, divisor=3)], **_INNER)  # fmt: skip
-def avg_pool(xp, input: Array, *, kernel: tuple, stride: tuple, padding: tuple,
+def avg_pool(xp, input: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
              include: bool = True, divisor: int | None = None) -> Array:  # fmt: skip
     """Mean of each window of ``(n, c, *size)``; padding counts with ``include``."""
     return xp.avg_pool(input, kernel, stride, padding, include, divisor)
@@ -92,7 +92,7 @@ def _spread(input: Spec, *, size: Any, **settings: Any) -> Spec:
 
 
 @op(result=_spread, accepts="f", samples=[Sample(A((2, 2, 3, 5)), (5, 6), **_TWO)], **_INNER)
-def avg_pool_grad(xp, input: Array, *, size: tuple, kernel: tuple, stride: tuple, padding: tuple,
+def avg_pool_grad(xp, input: Array, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs,
                   include: bool = True, divisor: int | None = None) -> Array:  # fmt: skip
     """Gradient of ``avg_pool``: every mean spread over its window."""
     return xp.avg_pool_grad(input, size, kernel, stride, padding, include, divisor)

@@ -129,4 +129,4 @@ for _name in ("complex", "polar", "view_as_complex", "view_as_real", "imag"):
     _complex(_name)
 
 
-function(printing.set_printoptions, method=False, samples=(), differentiable=False)
+function(method=False, samples=(), differentiable=False)(printing.set_printoptions)

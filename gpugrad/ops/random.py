@@ -104,8 +104,8 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
 def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None = None,
              dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """A random permutation of ``0 .. n-1``."""
-    if not isinstance(n, int) or n < 0:
-        raise SettingError(f"randperm: n must be a non-negative int, got {n!r}")
+    if n < 0:
+        raise SettingError(f"randperm: n must not be negative, got {n}")
     return _made("permutation", (n,), dtype, device, generator, requires_grad, out,
                  default=dtypes.int64)  # fmt: skip
 

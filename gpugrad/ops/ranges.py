@@ -23,15 +23,15 @@ from gpugrad.tensor import Tensor
     Sample(1, 2.5, 0.25, dtype=dtypes.float64), Sample(2, 8.5, 1.5, dtype=dtypes.int64),
     Sample(0.5, 3),
 ])  # fmt: skip
-def arange(start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None,
+def arange(start: Any = None, end: Any = None, step: Any = 1, *, out: Tensor | None = None,
            dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
            requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Numbers from ``start`` (0) up to, without, ``end``; int64 if all three are ints.
 
     Element ``i`` is ``start + i * step`` in float64 or int64, then cast.
     """
-    if end is None:
-        start, end = 0, start
+    if start is None or end is None:  # one bound given is the end
+        start, end = 0, start if end is None else end
     start, end, step = (number("arange", x) for x in (start, end, step))
     whole = all(isinstance(x, int) for x in (start, end, step))
     chosen: DType = (
@@ -75,7 +75,7 @@ def _even(xp: Any, start: Any, end: Any, steps: int, kind: Any) -> Any:
     return xp.where(i < steps // 2, up, down)
 
 
-def _line(name: str, start: Any, end: Any, steps: int, dtype: Any, shape_as: Any, device: Any,
+def _line(name: str, start: Any, end: Any, steps: Any, dtype: Any, shape_as: Any, device: Any,
           requires_grad: bool, out: Any, layout: Any, pin_memory: bool) -> Tensor:  # fmt: skip
     if not isinstance(steps, int) or steps < 0:
         raise SettingError(f"{name}: steps must be an int >= 0, got {steps!r}")

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from gpugrad import dtypes
+from gpugrad.backends.additions.convolution import Sizes
 from gpugrad.errors import DTypeError, NotSupportedError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Dim, Index, function, op
@@ -111,7 +112,7 @@ def adaptive_avg_pool3d(input: Any, output_size: Any) -> Any:
     samples=[Sample(A((2, 3, 5, 7), values="distinct"), (2, 3))],
     result=lambda input, *, size: Spec((*input.shape[:2], *size), dtypes.int64),
     **_INNER)  # fmt: skip
-def adaptive_places(xp, input: Array, *, size: tuple) -> Index:
+def adaptive_places(xp, input: Array, *, size: Sizes) -> Index:
     """Place of the largest element of each of ``size`` parts in the flat spatial dimensions."""
     return xp.adaptive_places(input, size)
 

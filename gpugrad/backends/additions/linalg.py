@@ -168,8 +168,8 @@ def build(lib: Any) -> dict[str, Any]:
 
     def linalg_cross(a: Any, b: Any, axis: int) -> Any:
         """Cross product along one axis of size 3."""
-        up, down = (lambda x: lib.roll(x, -1, axis)), (lambda x: lib.roll(x, 1, axis))
-        return up(a) * down(b) - down(a) * up(b)
+        next_a, next_b = lib.roll(a, -1, axis), lib.roll(b, -1, axis)
+        return next_a * lib.roll(b, 1, axis) - lib.roll(a, 1, axis) * next_b
 
     def matrix_exp(a: Any) -> Any:
         """Exponential by scaling, the [13/13] Padé approximant and squaring (Higham 2005)."""
