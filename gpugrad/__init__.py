@@ -4,6 +4,7 @@ This module holds the public names and no logic.  Ops come from their records
 (``gpugrad.publish``): a name that is not written here is looked up there.
 """
 
+from importlib import import_module
 from typing import Any
 
 from gpugrad import ops as ops  # registers every record
@@ -83,8 +84,14 @@ _lookup, _names = _publish.namespace("")
 globals().update(_publish.homes[""])
 
 
-def __getattr__(name: str) -> Any:  # ops that a user registered after the import
-    return _lookup(name)
+#: Sub-packages that running a model does not need, so that an import does not pay for them.
+_ON_DEMAND = ("models", "testing")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_DEMAND:
+        return import_module(f"gpugrad.{name}")
+    return _lookup(name)  # ops that a user registered after the import
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from gpugrad import dtypes
 from gpugrad.dtypes import DType
-from gpugrad.dtypes import DType
 from gpugrad.errors import DimError, SettingError, ViewError
 from gpugrad.op import Array, Int, Ints, op
 from gpugrad.ops.views import adjoint

@@ -70,8 +70,8 @@ _SHAPES = [((3, 4), (4, 5)), ((4,), (4,)), ((4,), (4, 5)), ((3, 4), (4,)), ((2, 
            ((0, 2, 3), (3, 4))]  # fmt: skip
 
 
-@op(operator="__matmul__", promotion="same", accepts="if", result=_product,
-    samples=[Sample(A(a), A(b)) for a, b in _SHAPES])  # fmt: skip
+@op(operator="__matmul__", aliases=("linalg.matmul",), promotion="same", accepts="if",
+    result=_product, samples=[Sample(A(a), A(b)) for a, b in _SHAPES])  # fmt: skip
 def matmul(xp, input: Array, other: Array) -> Array:
     """Matrix product over the last two dimensions; leading ones broadcast.
 

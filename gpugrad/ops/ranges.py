@@ -56,11 +56,18 @@ def arange(start: Any = None, end: Any = None, step: Any = 1, *, out: Tensor | N
 @function(method=False, differentiable=False, samples=[
     Sample(0, 4), Sample(1, 2.5, 0.5),
 ])  # fmt: skip
-def range_(start: Any = 0, end: Any = None, step: Any = 1, **options: Any) -> Tensor:
+def range_(start: Any, end: Any, step: Any = 1, *, out: Tensor | None = None, dtype: Any = None,
+           layout: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """``arange`` that reaches ``end``; of the default float dtype (deprecated in PyTorch)."""
-    options.setdefault("dtype", config.default_dtype)
+    start, end, step = (number("range", x) for x in (start, end, step))
+    if step == 0 or (end - start) * step < 0:
+        raise SettingError(f"range: a step of {step} does not lead from {start} to {end}")
     count = math.floor((end - start) / step) + 1
-    return arange(count, dtype=dtypes.float64).mul(step).add(start).to(options["dtype"])
+
+    def fill(xp: Any, d: Any) -> Any:
+        return (start + xp.arange(count) * step).astype(d)
+
+    return made("range", fill, (count,), dtype, device, requires_grad, out, layout)
 
 
 def _even(xp: Any, start: Any, end: Any, steps: int, kind: Any) -> Any:

@@ -171,7 +171,7 @@ def test_random_batches_against_torch(rng) -> None:
 
 @pytest.mark.parametrize("p", [None, 2, -2, 1, -1, math.inf, -math.inf, "fro", "nuc"])
 def test_condition_numbers(rng, p) -> None:
-    """They agree with NumPy's, have gradients (PyTorch's fail), and are inf for singular matrices."""
+    """They agree with NumPy, have gradients (PyTorch's fail), and are inf for singular matrices."""
     x = rng.standard_normal((2, 3, 3))
     close(linalg.cond(gg.tensor(x), p), np.linalg.cond(x, p))
     gradcheck(lambda a: linalg.cond(a, p), (leaf(x),))
