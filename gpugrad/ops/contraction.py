@@ -99,6 +99,18 @@ def _from_lists(operands: Sequence[Any]) -> tuple[str, list[Any]]:
     return equation, list(operands[0:n:2])
 
 
+def _read(equation: Any, operands: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Equation and tensors from either form of the call."""
+    if isinstance(equation, Tensor):
+        equation, tensors = _from_lists((equation, *operands))
+    else:
+        one_list = len(operands) == 1 and isinstance(operands[0], list | tuple)
+        tensors = list(operands[0] if one_list else operands)
+    if not isinstance(equation, str) or not tensors:
+        raise ArgumentError("einsum: takes an equation and at least one tensor")
+    return equation, tensors
+
+
 def _labels(term: str, ndim: int, spare: str, equation: str) -> list[str]:
     """One label per dimension of an operand; those of the ellipsis end with ``spare``'s last."""
     named = term.replace("...", "")
@@ -164,13 +176,7 @@ def einsum(equation: Any, *operands: Any) -> Any:
     result has the letters that occur once, in alphabetical order.  The form
     ``einsum(a, [0, 1], b, [1, 2], [0, 2])`` is taken, too.
     """
-    if isinstance(equation, Tensor):
-        equation, tensors = _from_lists((equation, *operands))
-    else:
-        one_list = len(operands) == 1 and isinstance(operands[0], list | tuple)
-        tensors = list(operands[0] if one_list else operands)
-    if not isinstance(equation, str) or not tensors:
-        raise ArgumentError("einsum: takes an equation and at least one tensor")
+    equation, tensors = _read(equation, operands)
     source, arrow, target = equation.replace(" ", "").partition("->")
     terms = source.split(",")
     if len(terms) != len(tensors):

@@ -57,7 +57,8 @@ def arange(start: Any = None, end: Any = None, step: Any = 1, *, out: Tensor | N
     Sample(0, 4), Sample(1, 2.5, 0.5),
 ])  # fmt: skip
 def range_(start: Any, end: Any, step: Any = 1, *, out: Tensor | None = None, dtype: Any = None,
-           layout: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
+           layout: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:  # fmt: skip
     """``arange`` that reaches ``end``; of the default float dtype (deprecated in PyTorch)."""
     start, end, step = (number("range", x) for x in (start, end, step))
     if step == 0 or (end - start) * step < 0:

@@ -80,11 +80,9 @@ def _share(a: Any, b: Any) -> bool:
 
 def layouts(call: Call, device: Device) -> None:
     """Every memory layout gives the result and the gradient of the contiguous one."""
-    if isinstance(call.sample, Laid):
-        return
-    contiguous = [t._array for t in call.tensors(device)]
     if isinstance(call.sample, Undefined | Laid):
         return
+    contiguous = [t._array for t in call.tensors(device)]
     plain = with_gradient(call, contiguous)
     for name, lay in LAYOUTS.items():
         laid, expected = contiguous, plain

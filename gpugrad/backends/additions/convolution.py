@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-#: Bytes of patches that are worked on at once: 1 to 4 MiB were fastest on Zen 4, by up to a quarter.
+#: Bytes of patches worked on at once: 1 to 4 MiB were fastest on Zen 4, by up to a quarter.
 _PATCH_BYTES = 2 << 20
 
 Sizes = tuple[int, ...]
