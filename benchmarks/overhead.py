@@ -62,8 +62,16 @@ def per_op(names: list[str], repeats: int) -> list[dict[str, Any]]:
             fwd, bwd, free = (
                 statistics.median(t[k] for t in times[name]) / depth * 1e6 for k in range(3)
             )
-            rows.append({"what": f"chain of {depth:,}", "engine": name, "forward us": fwd,
-                         "backward us": bwd, "free us": free, "us per op": fwd + bwd + free})  # fmt: skip
+            rows.append(
+                {
+                    "what": f"chain of {depth:,}",
+                    "engine": name,
+                    "forward us": fwd,
+                    "backward us": bwd,
+                    "free us": free,
+                    "us per op": fwd + bwd + free,
+                }
+            )
     return rows
 
 

@@ -108,7 +108,7 @@ def empty_cache() -> None:
         _backend().empty_cache()
 
 
-class device:  # noqa: N801  (PyTorch's name)
+class device:
     """Make a device current inside a ``with`` block."""
 
     def __init__(self, device: Any) -> None:

@@ -9,7 +9,7 @@ tensors, Python numbers), and a lower rank changes the result only if its *categ
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -123,7 +123,7 @@ def as_dtype(value: Any) -> DType:
         ) from None
 
 
-@lru_cache(maxsize=None)
+@cache
 def promote_types(type1: DType, type2: DType) -> DType:
     """Smallest dtype that both can become without losing their kind: PyTorch's table."""
     a, b = type1, type2
@@ -178,7 +178,7 @@ def can_cast(from_: DType, to: DType) -> bool:
     return from_.category <= to.category
 
 
-class finfo:  # noqa: N801  (PyTorch's name)
+class finfo:
     """Limits of a floating dtype: ``bits eps max min tiny smallest_normal resolution``."""
 
     def __init__(self, type: DType | None = None) -> None:
@@ -200,7 +200,7 @@ class finfo:  # noqa: N801  (PyTorch's name)
         )
 
 
-class iinfo:  # noqa: N801  (PyTorch's name)
+class iinfo:
     """Limits of an integer dtype: ``bits max min``."""
 
     def __init__(self, type: DType) -> None:

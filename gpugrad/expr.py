@@ -141,9 +141,7 @@ def schedule(outputs: Sequence[Expr]) -> tuple[list[Expr], list[Expr]]:
                 order.append(node)
         number[id(node)] = serial
     for node in order:  # point arguments at the one representative of each structure
-        node.args = tuple(
-            nodes[number[id(a)]] if isinstance(a, Expr) else a for a in node.args
-        )
+        node.args = tuple(nodes[number[id(a)]] if isinstance(a, Expr) else a for a in node.args)
     return order, [nodes[number[id(o)]] for o in outputs]
 
 

@@ -19,7 +19,7 @@ class Recorder(Protocol):
 
 
 class _Modes(threading.local):
-    """Per thread.  ``plain`` is derived: no recorder, no hooks, no inference, so fast lanes apply."""
+    """Per thread.  ``plain`` is derived: no recorder, no hooks, no inference, so lanes apply."""
 
     grad = True
     inference = False
@@ -93,7 +93,7 @@ def _decorates(switch: type[_Switch], fn: Any) -> Any:
     return switch()(fn) if callable(fn) else None
 
 
-class no_grad(_Switch):  # noqa: N801  (PyTorch's name)
+class no_grad(_Switch):
     """Record nothing inside: ``with no_grad():`` or ``@no_grad()`` or ``@no_grad``."""
 
     def __new__(cls, fn: Any = None) -> Any:
@@ -103,7 +103,7 @@ class no_grad(_Switch):  # noqa: N801  (PyTorch's name)
         super().__init__(grad=False)
 
 
-class enable_grad(_Switch):  # noqa: N801
+class enable_grad(_Switch):
     """Record inside, also within ``no_grad``."""
 
     def __new__(cls, fn: Any = None) -> Any:
@@ -113,7 +113,7 @@ class enable_grad(_Switch):  # noqa: N801
         super().__init__(grad=True, inference=False)
 
 
-class set_grad_enabled(_Switch):  # noqa: N801
+class set_grad_enabled(_Switch):
     """Switch recording on or off: takes effect at once, and undone when used in ``with``."""
 
     def __init__(self, mode: bool) -> None:
@@ -130,7 +130,7 @@ class set_grad_enabled(_Switch):  # noqa: N801
         return super().__call__(fn)
 
 
-class inference_mode(_Switch):  # noqa: N801
+class inference_mode(_Switch):
     """As ``no_grad``, and results cannot take part in recording later."""
 
     def __new__(cls, mode: Any = True) -> Any:
@@ -152,7 +152,7 @@ def is_inference_mode_enabled() -> bool:
     return modes.inference
 
 
-class recording(AbstractContextManager[None]):  # noqa: N801
+class recording(AbstractContextManager[None]):
     """Push a recorder on this thread's stack for the length of a ``with`` block."""
 
     def __init__(self, recorder: Recorder) -> None:
@@ -169,7 +169,7 @@ class recording(AbstractContextManager[None]):  # noqa: N801
         modes.settle()
 
 
-class saved_tensors_hooks(AbstractContextManager[None]):  # noqa: N801  (PyTorch's name)
+class saved_tensors_hooks(AbstractContextManager[None]):
     """Pass every tensor the tape keeps through ``pack_hook``, and back through ``unpack_hook``.
 
     The innermost pair is used.  ``pack_hook(tensor) -> anything``; ``unpack_hook(anything) ->

@@ -60,10 +60,10 @@ NORMALISED = ("Dim", "NewDim", "Dims", "Shape", "Int", "Ints", "Dim | None", "In
               "DType | None", "DType")  # fmt: skip
 
 #: Settings that stay keyword-only in the public signature, as in PyTorch.
-KEYWORD_ONLY = frozenset(
-    "alpha beta dtype device generator out requires_grad rounding_mode value correction side "
-    "sorter right interpolation".split()
-)
+KEYWORD_ONLY = frozenset([
+    "alpha", "beta", "correction", "device", "dtype", "generator", "interpolation", "out",
+    "requires_grad", "right", "rounding_mode", "side", "sorter", "value",
+])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +360,7 @@ def elementwise(fn: Callable[..., Any] | None = None, /, **fields: Any) -> Any:
 
     Args:
         c: for a leaf, how it is spelt in C with ``{0} {1}`` for the arguments and ``{f}`` for the
-            float suffix of libm names; a dict by kind (``"f"``, ``"i"``, ``"b"``) where they differ.
+            float suffix of libm names; a dict by kind (``"f"``, ``"i"``, ``"b"``) if they differ.
             A function ``(args, kind) -> str`` where a constant argument has a cheaper spelling.
             A call whose non-default settings the text does not name unfolds instead.
             A composite has none: its kernel is its own function run on ``Expr``.

@@ -1,8 +1,8 @@
 """Random number generators: a seed, and a call number that rises with every draw.
 
-A draw is a pure function of (seed, call number, element index) (see ``backends.philox``), so the same
-seed gives the same integers on every device, and a generator's whole state is two numbers.  Each
-device has a default generator; ``manual_seed`` sets all of them.
+A draw is a pure function of (seed, call number, element index) (see ``backends.philox``), so the
+same seed gives the same integers on every device, and a generator's whole state is two numbers.
+Each device has a default generator; ``manual_seed`` sets all of them.
 """
 
 from __future__ import annotations

@@ -102,7 +102,9 @@ def _function_signature(record: Function, method: bool) -> tuple[str, str]:
         if p.kind is kinds.KEYWORD_ONLY and not starred:
             parts.append("*")
             starred = True
-        star = "*" if p.kind is kinds.VAR_POSITIONAL else "**" if p.kind is kinds.VAR_KEYWORD else ""
+        star = (
+            "*" if p.kind is kinds.VAR_POSITIONAL else "**" if p.kind is kinds.VAR_KEYWORD else ""
+        )
         starred = starred or star == "*"
         default = "" if p.default is kinds.empty else " = ..."
         note = "Any" if p.annotation is kinds.empty else _type(p.annotation)
@@ -141,9 +143,8 @@ def _names(record: Op | Function) -> list[tuple[str, str]]:
 def functions(home: str, spelt: str = "") -> str:
     """The stub text of one namespace's functions, without names that ``spelt`` exports."""
     taken = set(re.findall(r" as (\w+)$", spelt, re.MULTILINE))
-    chosen = [
-        (r, n) for r in registry for h, n in dict.fromkeys(_names(r)) if h == home and n not in taken
-    ]  # fmt: skip
+    named = [(r, h, n) for r in registry for h, n in dict.fromkeys(_names(r))]
+    chosen = [(r, n) for r, h, n in named if h == home and n not in taken]
     lines = _results([r for r, _ in chosen])
     for record, name in chosen:
         arguments, returns = _signature(record, False)
@@ -171,7 +172,8 @@ def methods() -> str:
 def _operators(record: Op | Function) -> list[str]:
     name = record.operator
     if name in _SPECIAL:
-        return [f"    def {name}(self, {_SPECIAL[name]}) -> {'Tensor' if 'get' in name else 'None'}: ..."]
+        returns = "Tensor" if "get" in name else "None"
+        return [f"    def {name}(self, {_SPECIAL[name]}) -> {returns}: ..."]
     one = isinstance(record, Op) and len(record.arrays) == 1
     ignore = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
     if one or name in ("__neg__", "__abs__", "__invert__", "__pos__"):

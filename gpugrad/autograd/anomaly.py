@@ -19,7 +19,7 @@ class _SiteRecorder:
             node.meta = {"site": caller_site()}
 
 
-class detect_anomaly(AbstractContextManager[None]):  # noqa: N801  (PyTorch's name)
+class detect_anomaly(AbstractContextManager[None]):
     """Find where a NaN gradient comes from: forward ops note their line, backward checks.
 
     Inside, every node remembers the source line of its forward call, and a rule that returns NaN
@@ -40,7 +40,7 @@ class detect_anomaly(AbstractContextManager[None]):  # noqa: N801  (PyTorch's na
         self._recording.__exit__(*exc)
 
 
-class set_detect_anomaly(detect_anomaly):  # noqa: N801
+class set_detect_anomaly(detect_anomaly):
     """Switch anomaly mode on or off at once; undone at the end when used in ``with``."""
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:

@@ -114,8 +114,8 @@ class FunctionNode(Node):
                 continue
             if value._version != version:
                 raise AutogradError(
-                    f"{self.op.name} saved a tensor of shape {tuple(value.shape)} that was modified "
-                    f"by an in-place operation at {value._storage.last_write} (version "
+                    f"{self.op.name} saved a tensor of shape {tuple(value.shape)} that was "
+                    f"modified by an in-place operation at {value._storage.last_write} (version "
                     f"{value._version}, expected {version})"
                 )
             if slot is not None:
@@ -160,8 +160,8 @@ class Function:
     """Base of user-written differentiable functions.
 
     Subclass with static methods ``forward(ctx, *args, **kwargs)`` and ``backward(ctx, *grads)``;
-    call with ``MyFunction.apply(...)``.  ``backward`` returns one gradient (or None) per argument of
-    ``forward``.  A gradient of the gradient needs ``backward`` made of differentiable ops; mark it
+    call with ``MyFunction.apply(...)``.  ``backward`` returns one gradient (or None) per argument
+    of ``forward``.  A gradient of the gradient needs a ``backward`` made of ops; mark it
     with ``once_differentiable`` where it is not.
     """
 

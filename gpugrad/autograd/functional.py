@@ -1,7 +1,7 @@
 """Derivatives of functions: ``vjp``, ``jvp``, ``jacobian``, ``hessian``, ``vhp``, ``hvp``.
 
-Everything is made of reverse mode.  ``jvp`` differentiates the linear map ``v -> v^T J`` (the double
-backward trick: Townsend 2017, "A new trick for calculating Jacobian vector products").
+Everything is made of reverse mode.  ``jvp`` differentiates the linear map ``v -> v^T J`` (the
+double backward trick: Townsend 2017, "A new trick for calculating Jacobian vector products").
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def _tuple(value: Any, what: str) -> tuple[tuple[Tensor, ...], bool]:
 def _fresh(inputs: tuple[Tensor, ...], create_graph: bool) -> tuple[Tensor, ...]:
     """Inputs to differentiate by: linked to the caller's graph only when that is wanted."""
     if create_graph:
-        return tuple(x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in inputs)
+        return tuple(
+            x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in inputs
+        )
     return tuple(x.detach().requires_grad_() for x in inputs)
 
 

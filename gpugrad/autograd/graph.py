@@ -10,7 +10,7 @@ from gpugrad.tape import Node as Node
 from gpugrad.tensor import Tensor
 
 
-class save_on_cpu(saved_tensors_hooks):  # noqa: N801  (PyTorch's name)
+class save_on_cpu(saved_tensors_hooks):
     """Keep what the tape saves in host memory, and bring it back when backward needs it.
 
     Args:

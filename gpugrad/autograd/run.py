@@ -13,7 +13,9 @@ from gpugrad.tensor import Tensor, wrap
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, Tensor) else (value,)
+    return (
+        tuple(value) if isinstance(value, Sequence) and not isinstance(value, Tensor) else (value,)
+    )
 
 
 def _seed(engine: Engine, tensors: tuple[Any, ...], gradients: Any, create_graph: bool,
@@ -68,9 +70,16 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     _run(engine, create_graph)
 
 
-def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
-         create_graph: bool = False, allow_unused: bool | None = None,
-         is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple[Any, ...]:  # fmt: skip
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
     """Return the gradients of ``outputs`` with respect to ``inputs``; no ``.grad`` is touched.
 
     Args:

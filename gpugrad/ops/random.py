@@ -46,8 +46,17 @@ def drawn(kind: str, shape: tuple[int, ...], dtype: DType, device: Device,
     return array if array.dtype == dtype.np else array.astype(dtype.np)
 
 
-def _made(kind: str, shape: tuple[int, ...], dtype: Any, device: Any, generator: Any,
-          requires_grad: bool, out: Any, *args: Any, default: DType | None = None) -> Tensor:  # fmt: skip
+def _made(
+    kind: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    device: Any,
+    generator: Any,
+    requires_grad: bool,
+    out: Any,
+    *args: Any,
+    default: DType | None = None,
+) -> Tensor:
     chosen = (default or config.default_dtype) if dtype is None else dtypes.as_dtype(dtype)
     if not chosen.is_floating_point and default is None:
         raise DTypeError(f"{kind}: random reals need a floating dtype, got {chosen.name}")
@@ -70,8 +79,14 @@ def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = No
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
-def randn(*size: Any, generator: Generator | None = None, out: Tensor | None = None,
-          dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
+def randn(
+    *size: Any,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Standard normal in the given size (Box and Muller 1958)."""
     return _made("normal", _size("randn", size), dtype, device, generator, requires_grad, out)
 
@@ -101,8 +116,15 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
-def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None = None,
-             dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """A random permutation of ``0 .. n-1``."""
     if n < 0:
         raise SettingError(f"randperm: n must not be negative, got {n}")
@@ -162,12 +184,18 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
 
 
 @function(samples=(), torch="", differentiable=False)
-def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
-                generator: Generator | None = None, out: Tensor | None = None) -> Tensor:  # fmt: skip
+def multinomial(
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
     """Draw ``num_samples`` indices per row, with probability proportional to the row's weights.
 
-    With replacement by inverting the cumulative sum; without by the exponential race (Efraimidis and
-    Spirakis 2006): the ``num_samples`` smallest of ``-log(u) / weight``.
+    With replacement by inverting the cumulative sum; without by the exponential race (Efraimidis
+    and Spirakis 2006): the ``num_samples`` smallest of ``-log(u) / weight``.
 
     Args:
         input: weights of shape (n,) or (rows, n), non-negative, not all zero in a row.
@@ -189,7 +217,8 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
         raise SettingError("multinomial: the weights of a row are all zero")
     if not replacement and num_samples > weights.shape[1]:
         raise SettingError(
-            f"multinomial: {num_samples} samples without replacement from {weights.shape[1]} weights"
+            f"multinomial: {num_samples} samples without replacement from {weights.shape[1]} "
+            "weights"
         )
     if replacement:
         wide = weights.double().cumsum(-1)
@@ -198,7 +227,9 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
         # right=True steps over zero weights; u < 1 keeps the index below n
         picked = wide.searchsorted(u * wide[:, -1:], right=True).clamp(max=weights.shape[1] - 1)
     else:
-        e = wrap(drawn("exponential", tuple(weights.shape), dtypes.float64, input.device, generator))
+        e = wrap(
+            drawn("exponential", tuple(weights.shape), dtypes.float64, input.device, generator)
+        )
         race = e / weights.double()
         picked = race.topk(num_samples, dim=-1, largest=False).indices
     result = picked if input.ndim == 2 else picked.reshape((num_samples,))
@@ -209,17 +240,21 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
            out: Tensor | None = None, dtype: Any = None, device: Any = None,
            requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """Normal draws: ``normal(mean, std)`` with tensors, or ``normal(mean, std, size)`` with numbers."""
+    """Normal draws: ``normal(mean, std)`` of tensors, or ``normal(mean, std, size)`` of numbers."""
     lead = next((v for v in (mean, std) if isinstance(v, Tensor)), None)
     if lead is None and size is None:
         raise ArgumentError("normal: with numbers for mean and std, a size is needed")
     if lead is not None:
         spread = (mean + std * 0) if isinstance(mean, Tensor) else (std * 0 + mean)
-        z = randn(tuple(spread.shape), generator=generator, dtype=spread.dtype, device=spread.device)
+        z = randn(
+            tuple(spread.shape), generator=generator, dtype=spread.dtype, device=spread.device
+        )
         result = (mean + z * std).detach()
     else:
         check_std("normal", std)
-        z = randn(int_tuple("normal", "size", size), generator=generator, dtype=dtype, device=device)
+        z = randn(
+            int_tuple("normal", "size", size), generator=generator, dtype=dtype, device=device
+        )
         result = (z * std + mean).requires_grad_(requires_grad)
     return result if out is None else out.copy_(result)
 

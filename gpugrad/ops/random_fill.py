@@ -37,8 +37,12 @@ def uniform(input: Tensor, from_: float = 0.0, to: float = 1.0, *,
     low = older.pop("from", from_)
     low, high = older.pop("a", low), older.pop("b", to)
     if older or not high >= low:
-        raise SettingError(f"uniform_: to must be at least from, got {low} and {high} {older or ''}")
-    return _fill("uniform_", input, _reals("uniform_", input, "uniform", generator) * (high - low) + low)
+        raise SettingError(
+            f"uniform_: to must be at least from, got {low} and {high} {older or ''}"
+        )
+    return _fill(
+        "uniform_", input, _reals("uniform_", input, "uniform", generator) * (high - low) + low
+    )
 
 
 @function(name="normal_", samples=(), torch="", differentiable=False)

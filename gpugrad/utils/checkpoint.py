@@ -20,7 +20,9 @@ from gpugrad.tensor import Tensor
 class _Replay:
     """One checkpointed call: its function and arguments, and the places of what it saved."""
 
-    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, keep_rng: bool) -> None:
+    def __init__(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, keep_rng: bool
+    ) -> None:
         self._call = (function, args, kwargs)
         self._states = get_rng_states() if keep_rng else None
         # A later write to an argument would change the replay unseen, so versions are compared.
@@ -43,8 +45,9 @@ class _Replay:
         for t, version in zip(self._given, self._versions, strict=True):
             if t._version != version:
                 raise AutogradError(
-                    f"checkpoint: an argument of shape {tuple(t.shape)} was modified by an in-place "
-                    f"operation at {t.storage_state().last_write}, so the forward cannot be replayed"
+                    f"checkpoint: an argument of shape {tuple(t.shape)} was modified by an "
+                    f"in-place operation at {t.storage_state().last_write}, so the forward "
+                    "cannot be replayed"
                 )
         found: list[Tensor] = []
 
@@ -60,8 +63,8 @@ class _Replay:
                 function(*args, **kwargs)
         if [(t.shape, t.dtype) for t in found] != self._specs:
             raise AutogradError(
-                f"checkpoint: the forward saved {len(self._specs)} tensors, its replay {len(found)} "
-                "or of other shapes; the function must do the same each time it is called"
+                f"checkpoint: the forward saved {len(self._specs)} tensors, its replay "
+                f"{len(found)} or of other shapes; the function must do the same on each call"
             )
         self._found = dict(enumerate(found))
 
@@ -84,8 +87,13 @@ def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | N
         return function(*args, **kwargs)
 
 
-def checkpoint_sequential(functions: Any, segments: int, input: Any, use_reentrant: bool | None = None,
-                          preserve_rng_state: bool = True) -> Any:  # fmt: skip
+def checkpoint_sequential(
+    functions: Any,
+    segments: int,
+    input: Any,
+    use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True,
+) -> Any:
     """Run a list of functions one after the other, checkpointed in ``segments`` pieces."""
     items = list(functions)
     if not 1 <= segments <= max(len(items), 1):

@@ -222,7 +222,9 @@ def test_hooks_see_everything_that_is_kept():
     assert sorted(packed) == [(3,), (3,), (3,)]  # exp: its output; mul: both operands
     assert not unpacked
     (g,) = gg.autograd.grad(y, x, create_graph=True)
-    np.testing.assert_allclose(g.detach().numpy(), np.exp(x.detach().numpy()) * (1 + x.detach().numpy()))
+    np.testing.assert_allclose(
+        g.detach().numpy(), np.exp(x.detach().numpy()) * (1 + x.detach().numpy())
+    )
     (h,) = gg.autograd.grad(g.sum(), x)  # what was unpacked has its history
     np.testing.assert_allclose(h.numpy(), np.exp(x.detach().numpy()) * (2 + x.detach().numpy()))
 

@@ -24,7 +24,9 @@ def same(mine, theirs):
         for m, t in zip(mine, theirs, strict=True):
             same(m, t)
     else:
-        np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            mine.detach().numpy(), theirs.detach().numpy(), rtol=1e-12, atol=1e-12
+        )
 
 
 def two(x, y):

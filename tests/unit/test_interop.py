@@ -1,4 +1,4 @@
-"""Leaving and entering: NumPy, DLPack, pickle, copies, Python numbers, threads of other libraries."""
+"""Leaving and entering: NumPy, DLPack, pickle, copies, Python numbers, NumPy's settings."""
 
 import copy
 import pickle

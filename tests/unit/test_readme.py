@@ -18,7 +18,7 @@ def test_the_tour_runs_as_printed(capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "gpugrad.Size([3, 2])"
     assert [line.split()[0] for line in out[1:4]] == [
-        "MeanBackward0", "SquareBackward0", "ReluBackward0",
+        "MeanBackward0", "PowBackward0", "ReluBackward0",
     ]  # fmt: skip
 
 
