@@ -9,7 +9,7 @@ case (plain tensors of one dtype on the CPU), which hands everything else to ``c
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +17,11 @@ from gpugrad import backends, dtypes, signature
 from gpugrad.backends.numpy import quiet
 from gpugrad.devices import CPU
 from gpugrad.dtypes import DType
-from gpugrad.errors import (
-    ArgumentError,
-    DeviceError,
-    GpugradError,
-    LinAlgError,
-    SettingError,
-    ShapeError,
-)
+from gpugrad.errors import ArgumentError, DeviceError
 from gpugrad.functional_namespace import F
 from gpugrad.modes import modes
-from gpugrad.op import Op, registry
+from gpugrad.op import REQUIRED, Op, registry
+from gpugrad.refusals import brief, refuse_op
 from gpugrad.spec import Spec, result_of, spec_of
 from gpugrad.tape import Constant, Node, Packed, PackedSaved, Plan, plan_for
 from gpugrad.tensor import TENSOR_TYPES, Tensor, View, check_mode, wrap
@@ -63,6 +57,7 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     dtype = kind = None
     needs = False
     arrays: list[Any] = []
+    last = len(op.arrays) - 1
     for a in args:
         if type(a) in TENSOR_TYPES:
             x = a._array
@@ -74,37 +69,35 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
                 needs = True
             arrays.append(x)
         else:
-            odd = odd or a is not None
+            odd = odd or a is not None or op.arrays[min(len(arrays), last)] not in op.optional
             arrays.append(a)
-    if odd or first is None:
-        args, first = _checked(op, args)
-        arrays = [a._array if isinstance(a, Tensor) else a for a in args]
-    if op.normal:
-        if not first._array.shape and _lifts(op, settings):
-            return _lifted(op, args, settings)
-        signature.normalise(op, len(first._array.shape), settings)
-    half: DType | None = None
-    if op.promotion is not None and (odd or dtype not in op.native):
-        args, half = _promoted(op, args)
-        arrays = [a._array if isinstance(a, Tensor) else a for a in args]
-    recorded = needs and modes.grad and op.differentiable
-    if recorded and not op.rules:
-        return _composed(op, args, settings, half)
-    if type(first._array) is Spec:
-        out = _on_meta(op, arrays, settings)
-    else:
-        backend = backends.ARRAY_TYPES[type(first._array)]
-        if half is not None:
-            arrays = [_to_f32(x) for x in arrays]
-        try:
+    try:
+        if odd or first is None:
+            args, first = _checked(op, args)
+            arrays = [a._array if isinstance(a, Tensor) else a for a in args]
+        if op.normal:
+            if not first._array.shape and _lifts(op, settings):
+                return _lifted(op, args, settings)
+            signature.normalise(op, len(first._array.shape), settings)
+        half: DType | None = None
+        if op.promotion is not None and (odd or dtype not in op.native):
+            args, half = _promoted(op, args)
+            arrays = [a._array if isinstance(a, Tensor) else a for a in args]
+        recorded = needs and modes.grad and op.differentiable
+        if recorded and not op.rules:
+            return _composed(op, args, settings, half)
+        if type(first._array) is Spec:
+            out = _on_meta(op, arrays, settings)
+        else:
+            backend = backends.ARRAY_TYPES[type(first._array)]
+            if half is not None:
+                arrays = [_to_f32(x) for x in arrays]
             out = backend.run(op.fn, backend.xp, *arrays, **settings)
-        except (ValueError, IndexError, TypeError, np.linalg.LinAlgError, AssertionError) as error:
-            if isinstance(error, GpugradError):
-                raise
-            _explain(op, args, settings, error)
-        if half is not None:
-            wanted = settings.get("dtype") or half
-            out = backend.run(_from_f32, out, wanted)
+            if half is not None:
+                wanted = settings.get("dtype") or half
+                out = backend.run(_from_f32, out, wanted)
+    except Exception as error:
+        refuse_op(op, args, settings, error)
     many = type(out) is tuple or type(out) is list
     outs = [wrap(x if type(x) is _NDARRAY or not isinstance(x, np.generic) else np.asarray(x))
             for x in (out if many else (out,))]  # fmt: skip
@@ -160,27 +153,28 @@ def _checked(op: Op, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
         if not isinstance(a, (Tensor, *signature.NUMBERS)) and not (
             a is None and name in op.optional
         ):
+            if a is REQUIRED:
+                raise signature.missing(op, name)
             if isinstance(a, complex):
                 dtypes.of_scalar(a)
             hint = "; use gpugrad.from_numpy" if isinstance(a, np.ndarray) else ""
             raise ArgumentError(
                 f"{op.name}: {name} must be a Tensor{' or a number' if op.elementwise else ''}, "
-                f"got {type(a).__name__}{hint}"
+                f"got {brief(a)}{hint}"
             )
         checked.append(a)
     tensors = [a for a in checked if isinstance(a, Tensor)]
     if not tensors:
         raise ArgumentError(
             f"{op.name}: at least one of {', '.join(op.arrays)} must be a Tensor, got "
-            f"{', '.join(type(a).__name__ for a in args) or 'nothing'}"
+            f"{', '.join(map(brief, args)) or 'nothing'}"
         )
     if not op.elementwise and not op.indices and len(tensors) < len(
         [a for a in checked if a is not None]
     ):
         bad = next(i for i, a in enumerate(checked) if a is not None and not isinstance(a, Tensor))
         raise ArgumentError(
-            f"{op.name}: {op.arrays[min(bad, last)]} must be a Tensor, got "
-            f"{type(checked[bad]).__name__}"
+            f"{op.name}: {op.arrays[min(bad, last)]} must be a Tensor, got {brief(checked[bad])}"
         )
     leading = next((t for t in tensors if t.device is not CPU), tensors[0])
     device = leading.device
@@ -248,32 +242,6 @@ def _on_meta(op: Op, arrays: list[Any], settings: dict[str, Any]) -> Any:
     return result_of(op, specs, settings)
 
 
-def _explain(op: Op, args: tuple[Any, ...], settings: dict[str, Any], error: Exception) -> NoReturn:
-    """Turn a library's exception into ours: the shape check's words, or its own with the operands."""
-    specs = [
-        Spec(tuple(a.shape), a.dtype) if isinstance(a, Tensor)
-        else a.item() if isinstance(a, np.generic) else a
-        for a in args
-    ]  # fmt: skip
-    try:
-        result_of(op, tuple(specs), settings)
-    except GpugradError as known:
-        raise known from None
-    except Exception:
-        pass
-    operands = ", ".join(
-        f"{tuple(a.shape)} {a.dtype.name}" if isinstance(a, Spec) else repr(a) for a in specs
-    )
-    shown = ", ".join(f"{k}={v!r}" for k, v in settings.items())
-    kind: type[GpugradError] = (
-        LinAlgError if isinstance(error, np.linalg.LinAlgError)
-        else ArgumentError if isinstance(error, TypeError)
-        else SettingError if not specs
-        else ShapeError
-    )  # fmt: skip
-    raise kind(f"{op.name}: {error} (operands {operands}{'; ' + shown if shown else ''})") from error
-
-
 def _link_views(op: Op, source: Tensor, settings: dict[str, Any], outs: list[Tensor]) -> None:
     """Tell results that share memory with their source what they are views of."""
     array = source._array
@@ -288,10 +256,11 @@ def _link_views(op: Op, source: Tensor, settings: dict[str, Any], outs: list[Ten
             t._array = x.view()
         storage = source.storage_state()
         t._storage = storage
-        base, chain = (source, ()) if source._view is None else (
-            source._view.base, source._view.chain)  # fmt: skip
-        t._view = View(base, (*chain, (op.key, settings, i)))
-        if modes.grad:
+        above = source._view
+        base, chain = (source, ()) if above is None else (above.base, above.chain)
+        recorded = modes.grad and (above is None or above.recorded)
+        t._view = View(base, (*chain, (op.key, settings, i)), recorded)
+        if recorded:
             storage.add_view(t)
 
 

@@ -94,6 +94,11 @@ def assign(name: str, target: Tensor, result: Tensor) -> Tensor:
     if result.device != target.device:
         raise DeviceError(f"{name}: the result is on {result.device}, the target on {target.device}")
     if modes.grad and (result._node is not None or _family_node(target) is not None):
+        if result._node is not None and target._view is not None and not target._view.recorded:
+            raise AutogradError(
+                f"{name}: the target is a view made under no_grad, so it cannot take the history "
+                "that is written into it; make the view while recording, or write under no_grad"
+            )
         if result._node is not None and result.dtype is not target.dtype:
             result = registry["to"].public(result, target.dtype)
         write(target, result._array)
@@ -171,11 +176,10 @@ def _rebase(target: Tensor, result: Tensor) -> None:
         bits = (base._node is not None, result._node is not None)
         plan = plan_for(op, bits)
         slots = (base._slot, result._slot)
-        base._node = Node(op, plan, (base._node, result._node), slots if any(slots) else None,
-                          None, None, {"chain": chain}, base._array.shape,
-                          base._array.dtype)  # fmt: skip
-        base._slot = 0
-        base._node.storage = storage
+        node = Node(op, plan, (base._node, result._node), slots if any(slots) else None, None, None,
+                    {"chain": chain}, base._array.shape, base._array.dtype)  # fmt: skip
+        node.storage = storage
+        base._move_to(node, 0)
     for view in storage.views():
         if view._view is not None and view._view.base is base:
             _renew(view)
@@ -186,7 +190,7 @@ def _renew(view: Tensor) -> None:
     assert view._view is not None
     base = view._view.base
     if base._node is None:
-        view._node, view._slot = None, 0
+        view._move_to(None, 0)
         return
     walked = base
     for name, settings, index in view._view.chain:
@@ -196,7 +200,7 @@ def _renew(view: Tensor) -> None:
 
 
 def _take_history(target: Tensor, source: Tensor) -> None:
-    target._node, target._slot = source._node, source._slot
+    target._move_to(source._node, source._slot)
     if target._node is not None and target._node.outs is None:
         target._node.storage = target._storage
 

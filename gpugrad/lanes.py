@@ -7,6 +7,7 @@ to ``call``.  What it does must stay what ``call`` does: tests run every op thro
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from gpugrad import backends, dtypes, signature
 from gpugrad.backends.numpy import quiet
 from gpugrad.dispatch import call
+from gpugrad.expr import EXPR, Expr, inputs
 from gpugrad.modes import modes
 from gpugrad.op import Op
 from gpugrad.storage import Storage
@@ -25,9 +27,25 @@ _XP = backends.NUMPY.xp
 _new = object.__new__
 
 
+def _kernel(op: Op) -> Callable[..., Any]:
+    """What to call on arrays: the op's function, or NumPy's own where it is that and no more.
+
+    Tracing tells: a leaf's function whose expression is the leaf itself only passes its arguments
+    on to ``xp.<its name>``, and calling that directly saves 0.1 us.
+    """
+    direct = getattr(_XP, op.xp_name, None) if op.leaf else None
+    if isinstance(direct, np.ufunc):
+        dtype = next(d for d in dtypes.ALL if d.np in op.native)
+        arguments = tuple(inputs([dtype] * len(op.arrays)))
+        traced = op.fn(EXPR, *arguments)
+        if isinstance(traced, Expr) and traced.op is op and traced.args == arguments:
+            return direct
+    return partial(op.fn, _XP)
+
+
 def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
     """The straight path of a one-array elementwise op with default settings."""
-    fn, native = op.fn, op.native
+    kernel, native = _kernel(op), op.native
     bits = (True,)
 
     def lane(input: Any) -> Any:
@@ -38,7 +56,7 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
                 recorded = n is not None and modes.grad and op.differentiable
                 if recorded and not op.rules:
                     return call(op, (input,), dict(defaults))
-                r = quiet.run(fn, _XP, x)
+                r = quiet.run(kernel, x)
                 if type(r) is not _NDARRAY:
                     r = np.asarray(r)
                 t = _new(Tensor)
@@ -78,7 +96,7 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
 def binary_lane(op: Op, defaults: dict[str, Any],
                 slow: Callable[..., Any] = call) -> Callable[[Any, Any], Any]:  # fmt: skip
     """The straight path of a two-array elementwise op: tensors of one dtype, or a float number."""
-    fn, native = op.fn, op.native
+    kernel, native = _kernel(op), op.native
     # A bare number stays a weak scalar only in a leaf, whose function is one library call.
     numbers = (float, int) if op.leaf and op.promotion != "float" else ()
     floats = native & {dtypes.float32.np, dtypes.float64.np}
@@ -108,7 +126,7 @@ def binary_lane(op: Op, defaults: dict[str, Any],
                 if recorded and not op.rules:
                     return slow(op, (input, other), dict(defaults))
                 try:
-                    r = quiet.run(fn, _XP, x, y)
+                    r = quiet.run(kernel, x, y)
                 except (ValueError, TypeError, OverflowError):
                     return slow(op, (input, other), dict(defaults))
                 if type(r) is not _NDARRAY:

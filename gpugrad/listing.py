@@ -92,7 +92,4 @@ def _kind(record: Op | Function) -> str:
 def _signature(record: Op | Function) -> str:
     if isinstance(record, Op):
         return signature.signature_text(record)
-    bare = inspect.signature(record.fn)
-    plain = [p.replace(annotation=p.empty) for p in bare.parameters.values()]
-    text = bare.replace(parameters=plain, return_annotation=bare.empty)
-    return f"{record.name}{text}"
+    return signature.function_text(record)

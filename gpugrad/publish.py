@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 from collections import namedtuple
-from typing import Any
+from typing import Any, NoReturn
+
+import numpy as np
 
 from gpugrad import signature
 from gpugrad.dispatch import call, prepare
@@ -16,8 +18,9 @@ from gpugrad.inplace import assign, check_overlap, check_writable, shield, write
 from gpugrad.lanes import binary_lane, operator_slow, unary_lane
 from gpugrad.methods import TensorMethods
 from gpugrad.op import REQUIRED, Function, Op, registry
+from gpugrad.refusals import brief, refuse_function
 from gpugrad.tape.nodes import next_order
-from gpugrad.tensor import Tensor
+from gpugrad.tensor import TENSOR_TYPES, Tensor
 
 #: Public names by home ("" is the package itself): what modules of that name export.
 homes: dict[str, dict[str, Any]] = {}
@@ -29,7 +32,7 @@ REFLECTED = {"__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__
 def publish(record: Op | Function) -> None:
     """Derive everything public from one record."""
     if isinstance(record, Function):
-        public: Any = _spelled(record.fn)
+        public: Any = _guarded(record)
     else:
         prepare(record)
         public = _wrapper(record)
@@ -51,25 +54,52 @@ def publish(record: Op | Function) -> None:
         _attach_operator(record)
 
 
-def _spelled(fn: Any) -> Any:
-    """Let a plain function take the array API's ``axis`` and ``keepdims``, as ops do."""
+def _guarded(record: Function) -> Any:
+    """A plain function as the public gets it: its plain settings are checked, ``axis`` and
+    ``keepdims`` are taken as ops take them, and every refusal is ours."""  # fmt: skip
+    fn = record.fn
     code = fn.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    other = {k: v for k, v in signature.KEYWORD_ALIASES.items() if v in names and k not in names}
-    if not other:
-        return fn
+    others = {k: v for k, v in signature.KEYWORD_ALIASES.items() if v in names and k not in names}
+    kinds = {n: k for n in names if (k := signature.plain_kind(str(fn.__annotations__.get(n, ""))))}
+    defaults = (*fn.__defaults__,) if fn.__defaults__ else ()
+    given = dict(zip(reversed(names[: code.co_argcount]), reversed(defaults), strict=False))
+    given |= fn.__kwdefaults__ or {}
+    first = min((i for i, n in enumerate(names[: code.co_argcount]) if n in kinds), default=99)
+
+    def plain(name: str, value: Any) -> Any:
+        if name not in kinds or value is given.get(name, REQUIRED):
+            return value
+        return signature.plain_value(record.name, name, kinds[name], value)
 
     @functools.wraps(fn)
     def public(*args: Any, **kwargs: Any) -> Any:
         if kwargs:
-            for key in other.keys() & kwargs.keys():
-                if other[key] in kwargs:
-                    name = fn.__name__.rstrip("_")
-                    raise ArgumentError(f"{name}: {key!r} and {other[key]!r} are one argument")
-                kwargs[other[key]] = kwargs.pop(key)
-        return fn(*args, **kwargs)
+            for key in others.keys() & kwargs.keys():
+                if others[key] in kwargs:
+                    raise ArgumentError(
+                        f"{record.name}: {key!r} and {others[key]!r} are one argument"
+                    )
+                kwargs[others[key]] = kwargs.pop(key)
+            kwargs = {k: plain(k, v) for k, v in kwargs.items()}
+        if args and record.method and type(args[0]) not in TENSOR_TYPES:
+            _check_self(record, args[0])
+        if len(args) > first:
+            args = tuple(map(plain, names, args)) + args[code.co_argcount :]
+        try:
+            return fn(*args, **kwargs)
+        except Exception as error:
+            refuse_function(record, args, kwargs, error)
 
     return public
+
+
+def _check_self(record: Function, value: Any) -> None:
+    """What is a method of tensors takes a tensor (or a number) first, also as a function."""
+    if not isinstance(value, (Tensor, *signature.NUMBERS, np.generic)):
+        name = record.fn.__code__.co_varnames[0]
+        hint = "; use gpugrad.from_numpy" if isinstance(value, np.ndarray) else ""
+        raise ArgumentError(f"{record.name}: {name} must be a Tensor, got {brief(value)}{hint}")
 
 
 def _method(record: Op | Function, public: Any) -> Any:
@@ -88,13 +118,14 @@ def _wrapper(op: Op) -> Any:
     """Generate the public function with the record's signature."""
     params = signature.parameters(op)
     scope: dict[str, Any] = {"OP": op, "call": call, "write_out": write_out, "bind": _rebind,
-                             "REQUIRED": REQUIRED}  # fmt: skip
+                             "REQUIRED": REQUIRED, "missing": signature.missing,
+                             "plain": signature.plain_value, "surplus_of": _surplus}  # fmt: skip
     positional, keyword = [], []
     ints = next((p for p in params if p.kind == "ints" and not p.keyword_only), None)
     before = True
     for p in params:
         scope[f"D_{p.name}"] = p.default
-        default = "" if p.default is REQUIRED else f"=D_{p.name}"
+        default = f"=D_{p.name}"
         if p is ints:
             positional.append(f"*{p.name}")
             before = False
@@ -102,26 +133,38 @@ def _wrapper(op: Op) -> Any:
             keyword.append(p.name + default)
         else:
             positional.append(p.name + default)
-    star = ["*"] if ints is None else []
+    star = ["*surplus"] if ints is None else []
     head = ", ".join([*positional, *star, *keyword, "out=None", "**unknown"])
     arrays = "".join(f"*{a}, " if op.variadic and a == op.arrays[-1] else f"{a}, " for a in op.arrays)
     settings = ", ".join(f"{s!r}: {s}" for s in op.settings)
     everything = ", ".join(f"{p.name!r}: {p.name}" for p in params)
     lines = [f"def {op.name}({head}):", "    if unknown:"]
     lines.append(f"        return bind(OP, {{{everything}}}, unknown, out)")
-    if ints is not None:
+    if ints is None:
+        lines += ["    if surplus:", "        surplus_of(OP, surplus)"]
+    else:
         # a sequence given as one argument, or ints one by one
         lines += [f"    if len({ints.name}) == 1 and not isinstance({ints.name}[0], int):",
                   f"        {ints.name} = {ints.name}[0]"]  # fmt: skip
     if op.takes_inplace:
         scope["in_place"] = _inplace(op, f"{op.name}_")
         others = "".join(f", {p.name}={p.name}" for p in params[1:] if p.name != "inplace")
-        lines.append(f"    if inplace: return in_place({params[0].name}{others})")
+        lines += [
+            "    if inplace is not False:",
+            "        inplace = plain(OP.name, 'inplace', 'bool', inplace)",
+            f"    if inplace: return in_place({params[0].name}{others})",
+        ]
     lane = _lane(op)
     if lane is not None:
         scope["lane"] = lane
         checks = "".join(f" and {s} is D_{s}" for s in op.settings)
         lines.append(f"    if out is None{checks}: return lane({', '.join(op.arrays)})")
+    for name, default in op.settings.items():
+        if default is REQUIRED and name != getattr(ints, "name", None):
+            lines += [f"    if {name} is REQUIRED:", f"        raise missing(OP, {name!r})"]
+        if kind := signature.plain_kind(op.annotations.get(name, "")):
+            check = f"{name} = plain(OP.name, {name!r}, {kind!r}, {name})"
+            lines.append(f"    if {name} is not D_{name}: {check}")
     if op.variadic:
         many = op.arrays[-1]
         lines.append(f"    {many} = sequence(OP, {many})")
@@ -154,11 +197,24 @@ def _rebind(op: Op, given: dict[str, Any], unknown: dict[str, Any], out: Any) ->
         if params.get(name) is not None and params[name].kind == "ints":
             continue
     arrays, settings = signature.bind(op, (), {**kwargs, **unknown})
+    for name, value in settings.items():
+        kind = signature.plain_kind(op.annotations.get(name, ""))
+        if kind and value is not op.settings[name]:
+            settings[name] = signature.plain_value(op.name, name, kind, value)
     r = call(op, arrays, settings)
     return r if out is None else write_out(op, r, out)
 
 
+def _surplus(op: Op, surplus: tuple[Any, ...]) -> NoReturn:
+    raise ArgumentError(
+        f"{op.name}: {len(surplus)} positional arguments too many; it is "
+        f"{signature.signature_text(op)}"
+    )
+
+
 def _sequence(op: Op, tensors: Any) -> Any:
+    if tensors is REQUIRED:
+        raise signature.missing(op, op.arrays[-1])
     if isinstance(tensors, Tensor) or not hasattr(tensors, "__iter__"):
         raise ArgumentError(
             f"{op.name}: {op.arrays[-1]} must be a sequence of tensors, got "
@@ -211,6 +267,8 @@ def _inplace(record: Op | Function, name: str) -> Any:
 
     def inplace(self: Any, *args: Any, **kwargs: Any) -> Any:
         check_writable(name, self)
+        if "out" in kwargs:
+            raise ArgumentError(f"{name}: it writes into its first argument and takes no out=")
         for a in args:
             if isinstance(a, Tensor):
                 check_overlap(name, self, a)

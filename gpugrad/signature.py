@@ -5,16 +5,19 @@ Used by the public wrappers, by ``Spec`` and by the stubs, so that a call means 
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gpugrad import dtypes
 from gpugrad.config import config
 from gpugrad.dtypes import DType
 from gpugrad.errors import ArgumentError, DimError, DTypeError, SettingError, ShapeError
-from gpugrad.op import KEYWORD_ONLY, REQUIRED, Op
+from gpugrad.op import KEYWORD_ONLY, REQUIRED, Function, Op
 
 _KINDS = {"b": dtypes.BOOL, "i": dtypes.INTEGER, "f": dtypes.FLOAT}
 #: The array API's keyword for PyTorch's.
@@ -46,6 +49,18 @@ def parameters(op: Op) -> list[Parameter]:
     if op.takes_inplace:
         ordered.append(Parameter("inplace", "setting", False, False))
     return sorted(ordered, key=lambda p: p.keyword_only)
+
+
+def missing(op: Op, name: str) -> ArgumentError:
+    """The error for a call without a required argument."""
+    return ArgumentError(f"{op.name}: missing argument {name!r}; it is {signature_text(op)}")
+
+
+def function_text(record: Function) -> str:
+    """A plain function's signature as a reader sees it."""
+    bare = inspect.signature(record.fn)
+    plain = [p.replace(annotation=p.empty) for p in bare.parameters.values()]
+    return f"{record.name}{bare.replace(parameters=plain, return_annotation=bare.empty)}"
 
 
 def signature_text(op: Op) -> str:
@@ -90,9 +105,7 @@ def bind(op: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any
     for p in params:
         if p.name not in values:
             if p.default is REQUIRED:
-                raise ArgumentError(
-                    f"{op.name}: missing argument {p.name!r}; it is {signature_text(op)}"
-                )
+                raise missing(op, p.name)
             values[p.name] = p.default
     if op.takes_inplace and values.pop("inplace"):
         raise ArgumentError(f"{op.name}: inplace=True needs a Tensor to write into")
@@ -156,6 +169,37 @@ def plain_int(op_name: str, name: str, value: Any) -> int:
         raise ArgumentError(f"{op_name}: {name} must be an int, got {value!r}") from None
 
 
+#: Kinds of plain settings that are checked where a call gives them: what the words mean.
+PLAIN = {"bool": "a bool", "int": "an int", "float": "a number", "str": "a string"}
+
+
+def plain_kind(annotation: str) -> str:
+    """The annotation of a plain setting, in full; an empty string for any other."""
+    return annotation if annotation.removesuffix(" | None") in PLAIN else ""
+
+
+def plain_value(op_name: str, name: str, kind: str, value: Any) -> Any:
+    """Check a bool, int, float or str setting; a 0-d tensor stands for its number.
+
+    Raises:
+        ArgumentError: if it is of another type.
+    """
+    bare = kind.removesuffix(" | None")
+    if value is None and bare != kind:
+        return None
+    if bare in ("int", "float") and hasattr(value, "requires_grad") and not value.requires_grad:
+        value = value.item() if not value.ndim else value
+    if isinstance(value, np.generic):
+        value = value.item()
+    right = {"bool": bool, "int": int, "float": (int, float), "str": str}[bare]
+    if isinstance(value, right):
+        return value
+    if bare == "int" and hasattr(value, "__index__"):
+        return plain_int(op_name, name, value)
+    or_none = " or None" if bare != kind else ""
+    raise ArgumentError(f"{op_name}: {name} must be {PLAIN[bare]}{or_none}, got {value!r}")
+
+
 def normalise(op: Op, ndim: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Check and complete dims, shapes and dtypes; settings become plain, comparable data."""
     for name, kind in op.normal:
@@ -166,7 +210,7 @@ def normalise(op: Op, ndim: int, settings: dict[str, Any]) -> dict[str, Any]:
             settings[name] = int_tuple(op.name, name, value)
         elif kind == "NewDim":
             settings[name] = wrap_dim(op.name, value, ndim + 1, name)
-        elif value is None:
+        elif value is None and kind.endswith("| None"):
             continue
         elif kind == "Ints | None":
             settings[name] = int_tuple(op.name, name, value)

@@ -9,6 +9,7 @@ from the records and are attached by ``gpugrad.publish``.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,10 +54,13 @@ class Size(tuple[int, ...]):
 class View:
     """How a tensor looks at its base: the view ops from the base to it, as plain data."""
 
-    __slots__ = ("base", "chain")
+    __slots__ = ("base", "chain", "recorded")
 
-    def __init__(self, base: Tensor, chain: tuple[tuple[str, dict[str, Any], int], ...]) -> None:
+    def __init__(self, base: Tensor, chain: tuple[tuple[str, dict[str, Any], int], ...],
+                 recorded: bool) -> None:  # fmt: skip
         self.base = base
+        #: whether it was made while recording: only then does it take part in its base's history
+        self.recorded = recorded
         #: (op's key, settings, which output) from the base onwards
         self.chain = chain
 
@@ -473,24 +477,33 @@ class Tensor(TensorMethods):
         """Keep the gradient of this non-leaf tensor in ``.grad`` at the next backward."""
         if self._node is None:
             raise AutogradError("retain_grad: the tensor does not require a gradient")
-        if self.is_leaf or self.__dict__.get("_retains"):
-            return
-        self.__dict__["_retains"] = True
-        import weakref
+        if not self.is_leaf and not self.retains_grad:
+            self.__dict__["_retains"] = self._gather()
 
+    def _gather(self) -> tape.Handle:
+        """Add what arrives at this tensor's place on the tape to its ``.grad``."""
         me = weakref.ref(self)
 
         def keep(g: Tensor) -> None:
             tensor = me()
             if tensor is not None:
-                tensor.__dict__["_grad"] = g if g._node is not None else g.clone()
+                held = tensor.__dict__.get("_grad")
+                tensor.__dict__["_grad"] = held + g if held is not None else g.clone()
 
-        tape.add_tensor_hook(self._node, self._slot, keep)
+        return tape.add_tensor_hook(self._node, self._slot, keep, "retain")
+
+    def _move_to(self, node: Any, slot: int) -> None:
+        """Take another place on the tape, as a write does; ``retain_grad`` comes along."""
+        self._node, self._slot = node, slot
+        retained = self.__dict__.get("_retains")
+        if retained is not None:
+            retained.remove()
+            self.__dict__["_retains"] = self._gather() if node is not None else None
 
     @property
     def retains_grad(self) -> bool:
         """Whether ``retain_grad`` was called on this non-leaf."""
-        return bool(self.__dict__.get("_retains", False))
+        return self.__dict__.get("_retains") is not None
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> tape.Handle:
         """Call ``hook(grad)`` whenever this tensor's gradient is computed; a result replaces it."""

@@ -87,7 +87,8 @@ class _FunctionRecord:
 class FunctionNode(Node):
     """The node of one ``Function.apply``."""
 
-    __slots__ = ("_ctx", "_function", "_values")
+    __slots__ = ("_ctx", "_function", "_values", "edges")
+    edges: tuple[Any, ...]
     _ctx: FunctionCtx
     _function: type[Function]
     _values: list[tuple[Any, Any, Any]] | None
@@ -226,6 +227,7 @@ def _record(cls: type[Function], ctx: FunctionCtx, tensors: list[Any], outs: lis
         (o._array.shape, o._array.dtype if f else None) if isinstance(o, Tensor) else ((), None)
         for o, f in zip(outs, flows, strict=True)
     )
+    node.edges = edges
     node._ctx, node._function = ctx, cls
     places = {id(o): i for i, o in enumerate(outs) if flows[i]}
     values: list[Any] = []

@@ -127,8 +127,8 @@ def elu(xp, input: Array, *, alpha: float = 1.0) -> Array:
 
 
 @elu.vjp
-def _(xp, g, input, out, alpha):
-    return xp.where(input > 0, g, g * (out + alpha))
+def _(xp, g, input, alpha):
+    return xp.where(input > 0, g, g * (alpha * xp.exp(xp.minimum(input, 0))))
 
 
 @elementwise(accepts="f", method=False, inplace=True, aliases=("nn.functional.selu",))
@@ -139,8 +139,9 @@ def selu(xp, input: Array) -> Array:
 
 
 @selu.vjp
-def _(xp, g, input, out):
-    return xp.where(input > 0, _SELU_SCALE * g, g * (out + _SELU_SCALE * _SELU_ALPHA))
+def _(xp, g, input):
+    slope = _SELU_SCALE * _SELU_ALPHA * xp.exp(xp.minimum(input, 0))
+    return xp.where(input > 0, _SELU_SCALE * g, g * slope)
 
 
 @elementwise(accepts="f", method=False, inplace=True, aliases=("nn.functional.celu",),
@@ -153,8 +154,8 @@ def celu(xp, input: Array, *, alpha: float = 1.0) -> Array:
 
 
 @celu.vjp
-def _(xp, g, input, out, alpha):
-    return xp.where(input > 0, g, g * (out / alpha + 1))
+def _(xp, g, input, alpha):
+    return xp.where(input > 0, g, g * xp.exp(xp.minimum(input / alpha, 0)))
 
 
 @elementwise(promotion="float", accepts="if", home="nn.functional", method=False)

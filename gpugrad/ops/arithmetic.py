@@ -120,8 +120,8 @@ def _(xp, g, other):
 
 
 @true_divide.vjp("other")
-def _(xp, g, other, out):
-    return -g * (out / other)
+def _(xp, g, input, other):  # not `out`: a quotient is often written in place later
+    return -g * (input / other / other)
 
 
 @elementwise(c="gg_floor_divide({0}, {1})", operator="__floordiv__", accepts="if", inplace=True,

@@ -111,8 +111,6 @@ def copy_(input: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """
     check_writable("copy_", input)
     src = as_value("copy_", src, input)
-    if src is input:
-        return input
     check_overlap("copy_", input, src)
     if input.device != src.device and not input.is_meta:
         src = move(src, input.device)

@@ -16,10 +16,11 @@ def _become(name: str, input: Tensor, viewed: Tensor) -> Tensor:
 
     A base hands its part to a new tensor of its old shape, onto which its other views then look.
     """
-    if type(input._node) is Leaf:
+    owner = input if input._view is None else input._view.base
+    if type(input._node) is Leaf or (modes.grad and input._node and type(owner._node) is Leaf):
         raise AutogradError(
-            f"{name}: a leaf that requires a gradient keeps its shape, as its gradient has the "
-            f"same; use {name[:-1]}(), which gives a view"
+            f"{name}: a leaf that requires a gradient (or a view of one) keeps its shape, as its "
+            f"gradient has the same; use {name[:-1]}(), which gives a view"
         )
     if input.is_meta:
         input._array = viewed._array
@@ -30,10 +31,11 @@ def _become(name: str, input: Tensor, viewed: Tensor) -> Tensor:
         base = wrap(input._array, input._node, input._slot, storage)
         for view in storage.views():
             if view._view is not None and view._view.base is input:
-                view._view = View(base, view._view.chain)
-    input._array, input._node, input._slot = viewed._array, viewed._node, viewed._slot
-    input._view = View(base, viewed._view.chain)
-    if modes.grad:
+                view._view = View(base, view._view.chain, view._view.recorded)
+    input._array = viewed._array
+    input._move_to(viewed._node, viewed._slot)
+    input._view = View(base, viewed._view.chain, viewed._view.recorded)
+    if viewed._view.recorded:
         storage.add_view(input)
     storage.bump()
     return input

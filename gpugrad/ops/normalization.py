@@ -85,6 +85,8 @@ def _affine(x: Any, weight: Any, bias: Any, shape: Any, dtype: Any) -> Any:
         x = x * (weight if shape is None else F.reshape(weight, shape))
     if bias is not None:
         x = x + (bias if shape is None else F.reshape(bias, shape))
+    if weight is None and bias is None and x.requires_grad:
+        x = F.clone(x)  # the tape keeps ``x``, and an in-place activation may come next
     return x if x.dtype is dtype else F.astype(x, dtype)
 
 

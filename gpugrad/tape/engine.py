@@ -4,32 +4,54 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from gpugrad import backends, dtypes
+from gpugrad.backends.numpy import quiet
 from gpugrad.dtypes import DType
 from gpugrad.errors import AutogradError, DTypeError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.modes import modes
-from gpugrad.tape.nodes import HOST, Leaf, add_into
-from gpugrad.tape.plan import HALF_NP
+from gpugrad.tape.nodes import HOST, Leaf, Node
+from gpugrad.tape.plan import HALF_NP, PackedSaved
 
 if TYPE_CHECKING:
     from gpugrad.tensor import Tensor
 
 
+def _own(g: Any, spare: int) -> Any:
+    """An array that nothing else refers to: ``g`` itself where the caller holds the only reference.
+
+    Args:
+        spare: what ``getrefcount`` says here of such an array (see ``_calibrate``).
+    """
+    if isinstance(g, np.generic):
+        return np.asarray(g)
+    return g if g.base is None and getrefcount(g) <= spare else g.copy()
+
+
+class _Counter:
+    """Stands for an array while reference counts are measured."""
+
+    base = None
+
+    def copy(self) -> None:
+        return None
+
+
 def _calibrate() -> int:
-    # Reference count of an array that only a local variable holds.  Measured, not assumed: newer
-    # interpreters borrow references and count one less.
-    g = object()
-    return getrefcount(g)
+    # Measured, not assumed: newer interpreters borrow references and count fewer.
+    g: Any = _Counter()
+    return next(n for n in range(1, 10) if _own(g, n) is not None)
 
 
-_ALONE = _calibrate()
+_SPARE = _calibrate()
+_NDARRAY = np.ndarray
+_XP = backends.NUMPY.xp
 
 
 class Engine:
@@ -72,10 +94,10 @@ class Engine:
         elif self._create:
             grads[node] = held + g
         elif node in self._owned:
-            backends.NUMPY.run(add_into, held, g) if isinstance(held, HOST) else add_into(held, g)
+            quiet.run(np.add, held, g, held)
         else:
             grads[node] = self._add(held, g)
-            if type(grads[node]) is np.ndarray:
+            if type(grads[node]) is _NDARRAY:
                 self._owned.add(node)
 
     def _add(self, a: Any, b: Any) -> Any:
@@ -85,65 +107,91 @@ class Engine:
 
     def run(self) -> None:
         """Visit nodes, newest first, until no gradient is waiting."""
-        heap, grads, needed, create = self._heap, self._grads, self._needed, self._create
-        pop, push = heapq.heappop, heapq.heappush
-        retain = self._retain
-        special = self._capture
+        heap, grads, create, retain = self._heap, self._grads, self._create, self._retain
+        pop, run = heapq.heappop, quiet.run
+        simple = not (create or self._capture or modes.anomaly)
         while heap:
             node = pop(heap)[1]
             g = grads.pop(node)
-            if node.hooks is not None:
-                g = self._tensor_hooks(node, g)
-            if special and node in special:
-                self._take(node, g)
-            if type(node) is Leaf:
-                if not special and (self._leaves is None or node in self._leaves):
-                    if not create:
-                        if type(g) is np.generic or isinstance(g, np.generic):
-                            g = np.asarray(g)
-                        if g.base is not None or getrefcount(g) > _ALONE:
-                            g = g.copy()
-                    node.accumulate(g, create)
-                continue
-            if node.outs is not None:
-                g = _fill_missing(node, g, create)
-            if node.hooks is not None:
-                g = self._pre_hooks(node, g)
-            gs = node.apply(g, create)
-            if not retain:
-                node.release()
-            if modes.anomaly:
-                check_anomaly(node, gs)
-            if node.hooks is not None:
-                gs = self._post_hooks(node, gs, g)
-            if len(gs) != len(node.edges):
-                raise AutogradError(
-                    f"gradient of {node.op.name} returned {len(gs)} values for "
-                    f"{len(node.edges)} inputs"
-                )
+            if (
+                simple and type(node) is Node and type(g) is _NDARRAY and node.hooks is None
+                and node.outs is None and g.dtype not in HALF_NP
+                and type(node.saved) is not PackedSaved
+            ):  # fmt: skip
+                # What `_visit` does for a node with nothing special about it, written straight.
+                plan = node.plan
+                gs = run(plan.arrays or plan.variant("arrays"), _XP, g, node)
+                if not retain and plan.kept:
+                    node.saved = None
+            else:
+                if node.hooks is not None:
+                    g = self._tensor_hooks(node, g)
+                if node in self._capture:
+                    self._take(node, g)
+                if type(node) is Leaf:
+                    self._arrive(node, g if create else _own(g, _SPARE))
+                    continue
+                gs = self._visit(node, g)
             g = None
-            slots = node.slots
-            for i, edge in enumerate(node.edges):
-                if edge is None or (gi := gs[i]) is None:
-                    continue
-                if needed is not None and edge not in needed:
-                    continue
-                if slots is None and edge.outs is None:
-                    if gi.shape != edge.shape or gi.dtype is not edge.dtype:
-                        gi = fit(gi, edge.shape, edge.dtype, node)
-                    # The common case of `_push`, written out: one consumer, one output.
-                    if edge not in grads:
-                        grads[edge] = gi
-                        push(heap, (edge.order, edge))
-                        continue
-                    self._push(edge, 0, gi)
-                else:
-                    slot = 0 if slots is None else slots[i]
-                    shape, dtype = (
-                        (edge.shape, edge.dtype) if edge.outs is None else edge.outs[slot]
-                    )
-                    self._push(edge, slot, fit(gi, shape, dtype, node))
-            gs = gi = None  # else the arrays would not be ours alone when they reach a leaf
+            if node.slots is None and self._needed is None:
+                self._send(node, gs)
+            else:
+                self._send_each(node, gs)
+            gs = None  # else the arrays would not be ours alone when they reach a leaf
+
+    def _arrive(self, leaf: Leaf, g: Any) -> None:
+        if not self._capture and (self._leaves is None or leaf in self._leaves):
+            leaf.accumulate(g, self._create)
+
+    def _visit(self, node: Any, g: Any) -> Sequence[Any]:
+        """Gradients of a node's inputs, with hooks and checks."""
+        if node.outs is not None:
+            g = _fill_missing(node, g, self._create)
+        if node.hooks is not None:
+            g = self._pre_hooks(node, g)
+        gs: Sequence[Any] = node.apply(g, self._create)
+        if not self._retain:
+            node.release()
+        if modes.anomaly:
+            check_anomaly(node, gs)
+        if node.hooks is not None:
+            gs = self._post_hooks(node, gs, g)
+        return gs
+
+    def _send(self, node: Any, gs: Sequence[Any]) -> None:
+        """Hand gradients to the inputs' nodes: every input was output 0, all are wanted."""
+        grads, heap, owned = self._grads, self._heap, self._owned
+        edges = node.edges
+        if len(gs) != len(edges):
+            _wrong_count(node, gs)
+        for edge, gi in zip(edges, gs):  # noqa: B905 - the lengths were compared
+            if edge is None or gi is None:
+                continue
+            if edge.outs is not None:
+                self._push(edge, 0, fit(gi, *edge.outs[0], node))
+                continue
+            if gi.shape != edge.shape or gi.dtype is not edge.dtype:
+                gi = fit(gi, edge.shape, edge.dtype, node)
+            if edge not in grads:
+                grads[edge] = gi
+                heapq.heappush(heap, (edge.order, edge))
+            elif edge in owned:
+                held = grads[edge]
+                quiet.run(np.add, held, gi, held)
+            else:
+                self._push(edge, 0, gi)
+
+    def _send_each(self, node: Any, gs: Sequence[Any]) -> None:
+        """Hand gradients to the inputs' nodes, looking at which output each input was."""
+        edges = node.edges
+        if len(gs) != len(edges):
+            _wrong_count(node, gs)
+        slots = node.slots or (0,) * len(edges)
+        for edge, slot, gi in zip(edges, slots, gs, strict=True):
+            if edge is None or gi is None or (self._needed is not None and edge not in self._needed):
+                continue
+            shape, dtype = (edge.shape, edge.dtype) if edge.outs is None else edge.outs[slot]
+            self._push(edge, slot, fit(gi, shape, dtype, node))
 
     def _take(self, node: Any, g: Any) -> None:
         for slot in self._capture[node]:
@@ -160,9 +208,9 @@ class Engine:
         return t if t is None or self._create else t._array
 
     def _tensor_hooks(self, node: Any, g: Any) -> Any:
-        for kind, slot, hook in list(node.hooks):
-            if kind != "tensor":
-                continue
+        found = [h for h in node.hooks if h[0] == "tensor"]
+        found += [h for h in node.hooks if h[0] == "retain"]
+        for _, slot, hook in found:
             before = g if node.outs is None else g[slot]
             if before is None:
                 continue
@@ -203,6 +251,12 @@ class Engine:
                     result = tuple(result) if isinstance(result, tuple | list) else (result,)
                     gs = tuple(self._drop(x) for x in result)
         return gs
+
+
+def _wrong_count(node: Any, gs: Sequence[Any]) -> NoReturn:
+    raise AutogradError(
+        f"gradient of {node.op.name} returned {len(gs)} values for {len(node.edges)} inputs"
+    )
 
 
 def _fill_missing(node: Any, g: list[Any], create: bool) -> Any:

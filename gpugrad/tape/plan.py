@@ -70,7 +70,7 @@ class Plan:
         shapes: whether a rule reads some input's shape.
     """
 
-    __slots__ = ("_bits", "_op", "_variants", "keep", "keep_outs", "kept", "n_args", "names",
+    __slots__ = ("_bits", "_op", "_variants", "arrays", "keep", "keep_outs", "kept", "n_args", "names",
                  "shapes")  # fmt: skip
 
     def __init__(self, op: Op, bits: tuple[bool, ...]) -> None:
@@ -91,6 +91,8 @@ class Plan:
             self.n_args + i for i in self.keep_outs
         )
         self._variants: dict[str, Callable[..., Any]] = {}
+        #: The variant for arrays once it was asked for: a field, as the engine reads it per node.
+        self.arrays: Callable[..., Any] | None = None
 
     def _rules(self) -> list[Any]:
         rules = self._op.rules
@@ -105,6 +107,8 @@ class Plan:
         found = self._variants.get(kind)
         if found is None:
             found = self._variants[kind] = self._compile(kind)
+            if kind == "arrays":
+                self.arrays = found
         return found
 
     def _compile(self, kind: str) -> Callable[..., Any]:
@@ -123,7 +127,8 @@ class Plan:
                 if i < n:  # an input may be kept as its bare array
                     lines += [
                         "    if type(t) in arrays:",
-                        f"        s = node.edges[{i}].storage",
+                        f"        s = node.{'edge0' if i == 0 else 'edge1' if i == 1 else f'more[{i - 2}]'}"
+                        ".storage",
                         "    else:",
                         "        s = t._storage",
                         "        t = t._array",

@@ -17,7 +17,7 @@ FLOORS = {
     "codegen": 3,
     "tensor": 4, "methods": 4, "functional_namespace": 4, "tape": 4, "autograd": 4,
     "dispatch": 4, "lanes": 4, "modes": 4, "random": 4, "storage": 4,
-    "printing": 4, "inplace": 4, "publish": 4, "indexing": 4, "factory": 4,
+    "printing": 4, "refusals": 4, "inplace": 4, "publish": 4, "indexing": 4, "factory": 4,
     "ops": 5,
     "graph": 6,
     "nn": 7, "optim": 7, "data": 7, "io": 7, "linalg": 7, "special": 7, "fft": 7, "cuda": 7,
