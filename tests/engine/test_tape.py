@@ -387,3 +387,33 @@ def test_requires_grad_can_be_switched_on_leaves_only():
     assert not (x * 2).requires_grad
     x.requires_grad = True
     assert x.grad.tolist() == [1, 1]
+
+
+def test_a_gradient_that_nobody_else_holds_is_taken_over_uncopied():
+    made = []
+
+    class Known(gg.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            result = g * 2
+            made.append(id(result.numpy()))
+            return result
+
+    x = leaf(5)
+    Known.apply(x).sum().backward()
+    assert id(x.grad.numpy()) == made[0]
+    kept = []
+
+    class Held(Known):
+        @staticmethod
+        def backward(ctx, g):
+            kept.append(g * 2)
+            return kept[0]
+
+    y = leaf(5)
+    Held.apply(y).sum().backward()
+    assert not np.shares_memory(y.grad.numpy(), kept[0].numpy())
