@@ -48,31 +48,41 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def show(rows: list[dict[str, Any]], console: Console) -> None:
-    """A table with the ratio to the first peer."""
-    table = Table(title="gpugrad side by side")
-    columns = ("what", "engine", "forward us", "backward us", "free us", "us per op", "value")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("what", "engine") else "right")
-    table.add_column("gpugrad / peer", justify="right")
-    for row in rows:
-        key = "us per op" if "us per op" in row else "value"
-        mine = next(r for r in rows if r["what"] == row["what"] and r["engine"] == "gpugrad")
-        ratio = "" if row["engine"] == "gpugrad" else f"{mine[key] / row[key]:.2f}"
-        cells = [
-            f"{row[c]:.3g}" if isinstance(row.get(c), float) else str(row.get(c, ""))
-            for c in columns
-        ]
-        table.add_row(*cells, ratio)
-    console.print(table)
+def lines(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """One line per measured thing: gpugrad and each peer beside each other, then the ratios."""
+    peers = list(dict.fromkeys(r["engine"] for r in rows if r["engine"] != "gpugrad"))
+    table = [["what", "gpugrad", *peers, *(f"gpugrad / {p}" for p in peers)]]
+    for what in dict.fromkeys(r["what"] for r in rows):
+        values = {r["engine"]: r["value"] for r in rows if r["what"] == what}
+        mine = values["gpugrad"]
+        cells = [f"{values[e]:.3g}" if e in values else "" for e in ("gpugrad", *peers)]
+        ratios = [f"{mine / values[p]:.2f}" if p in values else "" for p in peers]
+        table.append([what, *cells, *ratios])
+    return table
+
+
+def show(table: list[list[str]], console: Console, markdown: bool) -> None:
+    """Print a table for a terminal, or one to paste into a page."""
+    if markdown:
+        rule = ["---", *["---:"] * (len(table[0]) - 1)]
+        for row in (table[0], rule, *table[1:]):
+            print("| " + " | ".join(row) + " |")
+        return
+    shown = Table(title="gpugrad side by side")
+    for i, name in enumerate(table[0]):
+        shown.add_column(name, justify="right" if i else "left", no_wrap=True)
+    for row in table[1:]:
+        shown.add_row(*row)
+    console.print(shown)
 
 
 @click.command()
 @click.option("--suite", type=click.Choice(SUITES), default="overhead", show_default=True)
 @click.option("--against", default="torch", show_default=True, help="Peers, separated by commas.")
 @click.option("--repeats", default=5, show_default=True, help="Rounds per measurement.")
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Where to write the numbers.")
-def main(suite: str, against: str, repeats: int, path: Path | None) -> None:
+def main(suite: str, against: str, repeats: int, markdown: bool, path: Path | None) -> None:
     """Measure gpugrad and its peers in one run."""
     console = Console()
     peers = []
@@ -86,7 +96,7 @@ def main(suite: str, against: str, repeats: int, path: Path | None) -> None:
             module.set_num_threads(1)
         peers.append(name)
     rows = importlib.import_module(f"benchmarks.{suite}").run(peers, repeats)
-    show(rows, console)
+    show(lines(rows), console, markdown)
     facts = conditions()
     console.print("  ".join(f"{k}: {v}" for k, v in facts.items()), style="dim")
     target = path or ROOT / "benchmarks" / "results" / f"{suite}.json"
