@@ -83,9 +83,9 @@ def format_name(op_name: str, memory_format: Any, ndim: int) -> str:
 def arranged(xp: Any, op_name: str, array: Any, memory_format: Any) -> Any:
     """Copy an array into a memory format."""
     name = format_name(op_name, memory_format, array.ndim)
-    if name == "preserve_format":
+    if name == "preserve_format" and 0 not in array.strides:
         return xp.copy(array)
-    if name == "contiguous_format":
+    if name in ("preserve_format", "contiguous_format"):  # an expanded array has no order to keep
         return xp.array(array, order="C")
     _, inner, outer = _CHANNELS[name]
     return xp.permute_dims(xp.array(xp.permute_dims(array, inner), order="C"), outer)

@@ -37,7 +37,7 @@ def check_writable(name: str, target: Tensor) -> None:
         raise ArgumentError(f"{name}: the target must be a Tensor, got {type(target).__name__}")
     if modes.grad:
         base = target if target._view is None else target._view.base
-        if type(target._node) is Leaf or type(base._node) is Leaf:
+        if type(target._node) is Leaf or (target._node is not None and base.is_leaf):
             what = "a leaf" if base is target else "a view of a leaf"
             raise AutogradError(
                 f"{name}: {what} that requires a gradient cannot be written in place while "
@@ -86,14 +86,8 @@ def assign(name: str, target: Tensor, result: Tensor) -> Tensor:
             f"{name}: the result has shape {tuple(result.shape)}, the target "
             f"{tuple(target.shape)}; an in-place op cannot change its target's shape"
         )
-    if not dtypes.can_cast(result.dtype, target.dtype):
-        raise DTypeError(
-            f"{name}: the result is {result.dtype.name}, the target {target.dtype.name}; "
-            "a result of a higher kind cannot be stored in place"
-        )
-    if result.device != target.device:
-        raise DeviceError(f"{name}: the result is on {result.device}, the target on {target.device}")
-    if modes.grad and (result._node is not None or _family_node(target) is not None):
+    _check_kind(name, target, result)
+    if modes.grad and (result._node is not None or family_node(target) is not None):
         if result._node is not None and target._view is not None and not target._view.recorded:
             raise AutogradError(
                 f"{name}: the target is a view made under no_grad, so it cannot take the history "
@@ -106,6 +100,19 @@ def assign(name: str, target: Tensor, result: Tensor) -> Tensor:
     else:
         write(target, result._array)
     return target
+
+
+def _check_kind(name: str, target: Tensor, result: Tensor) -> None:
+    if not dtypes.can_cast(result.dtype, target.dtype):
+        raise DTypeError(
+            f"{name}: the result is {result.dtype.name}, the target {target.dtype.name}; "
+            "a result of a higher kind cannot be stored in place"
+        )
+    if result.device != target.device:
+        raise DeviceError(
+            f"{name}: the result is on {result.device}, the target on {target.device}; they must "
+            "be on one device"
+        )
 
 
 def shield(target: Tensor, result: Tensor, since: int) -> None:
@@ -160,8 +167,15 @@ def write(target: Tensor, array: Any) -> None:
     target.storage_state().bump()
 
 
-def _family_node(target: Tensor) -> Any:
-    return target._node if target._view is None else target._view.base._node
+def family_node(target: Tensor) -> Any:
+    """The node whose history a write into the target changes.
+
+    A view made under ``no_grad`` has none: what is written through it is not recorded.
+    """
+    view = target._view
+    if view is None:
+        return target._node
+    return view.base._node if view.recorded else None
 
 
 def _rebase(target: Tensor, result: Tensor) -> None:
@@ -169,6 +183,7 @@ def _rebase(target: Tensor, result: Tensor) -> None:
     storage = target.storage_state()
     if target._view is None:
         _take_history(target, result)
+        _keep_target(target)
         base = target
     else:
         base, chain = target._view.base, target._view.chain
@@ -205,23 +220,54 @@ def _take_history(target: Tensor, source: Tensor) -> None:
         target._node.storage = target._storage
 
 
+def _keep_target(target: Tensor) -> None:
+    """Let a node that kept its output keep the target instead, which holds the same values now.
+
+    Node and target then have one storage, and the memory of the output is free.
+    """
+    node = target._node
+    if type(node) is not Node or node.outs is not None or type(node.saved) is not tuple:
+        return
+    for i in node.plan.keep_outs:
+        place, storage = node.plan.n_args + i, target.storage_state()
+        versions = node.versions or (0,) * len(node.saved)
+        kept = wrap(target._array, None, 0, storage)
+        node.saved = (*node.saved[:place], kept, *node.saved[place + 1 :])
+        node.versions = (*versions[:place], storage.version, *versions[place + 1 :])
+
+
 def write_out(op: Op, result: Any, out: Any) -> Any:
     """Serve ``out=``: write the results into the given tensors and return those.
 
     Raises:
         AutogradError: if a gradient is wanted; ``out=`` cannot be recorded.
     """
-    if isinstance(result, tuple):
-        if not isinstance(out, tuple | list) or len(out) != len(result):
-            raise ArgumentError(f"{op.name}: out must be {len(result)} tensors")
-        written = [write_out(op, r, o) for r, o in zip(result, out, strict=True)]
-        return type(result)(*written) if op.outputs else tuple(written)
+    many = isinstance(result, tuple)
+    if many and (not isinstance(out, tuple | list) or len(out) != len(result)):
+        raise ArgumentError(f"{op.name}: out must be {len(result)} tensors")
+    pairs = list(zip(result, out, strict=True)) if many else [(result, out)]
+    for r, o in pairs:  # all are checked before one is written
+        _check_out(op.name, r, o)
+    for r, o in pairs:
+        if o.shape != r.shape:
+            o._array = backends.for_array(o._array).xp.empty(r.shape, dtype=o._array.dtype)
+        assign(op.name, o, r)
+    if not many:
+        return out
+    return type(result)(*out) if op.outputs else tuple(out)
+
+
+def _check_out(name: str, result: Tensor, out: Any) -> None:
     if not isinstance(out, Tensor):
-        raise ArgumentError(f"{op.name}: out must be a Tensor, got {type(out).__name__}")
+        raise ArgumentError(f"{name}: out must be a Tensor, got {type(out).__name__}")
     if modes.grad and (result._node is not None or out._node is not None):
         raise AutogradError(
-            f"{op.name}: out= cannot be recorded for a gradient; leave it away, or use no_grad"
+            f"{name}: out= cannot be recorded for a gradient; leave it away, or use no_grad"
         )
-    if out.numel() == 0 and out.shape != result.shape and not out.is_meta:
-        out._array = backends.for_array(out._array).xp.empty(result.shape, dtype=out._array.dtype)
-    return assign(op.name, out, result)
+    check_writable(name, out)
+    if out.shape != result.shape and (out.numel() or out.is_meta):
+        raise ShapeError(
+            f"{name}: the result has shape {tuple(result.shape)}, out {tuple(out.shape)}; they "
+            "must be the same, or out empty"
+        )
+    _check_kind(name, out, result)

@@ -180,6 +180,8 @@ def binary_lane(op: Op, defaults: dict[str, Any],
 def operator_slow(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     """The general path for a Python operator: a foreign operand gets its own chance."""
     for a in args:
+        if isinstance(a, np.ndarray):  # NumPy would take over, and forget the history
+            break
         if not isinstance(a, (Tensor, complex, np.generic, *signature.NUMBERS)):
             return NotImplemented
     return call(op, args, settings)

@@ -92,6 +92,7 @@ class Op:
     elementwise: bool = False
     promotion: str | None = "keep"
     accepts: str = "bif"
+    each: bool = False
     view: bool = False
     half: str = "f32"
     c: Any = None
@@ -368,6 +369,7 @@ def elementwise(fn: Callable[..., Any] | None = None, /, **fields: Any) -> Any:
             default float), ``"bool"`` (a comparison), ``"same"`` (as keep, but operands of
             different dtypes are an error, as for PyTorch's matrix products).
         accepts: the kinds it takes, among ``b`` bool, ``i`` integer, ``f`` float.
+        each: whether every operand must be of an accepted kind, not only their common dtype.
         domain: ``(low, high)`` from which test inputs are drawn, or one such pair per array.
         inplace: whether PyTorch has a ``name_`` method.
         operator: the dunder method, e.g. ``"__add__"``.

@@ -65,6 +65,8 @@ def _guarded(record: Function) -> Any:
     defaults = (*fn.__defaults__,) if fn.__defaults__ else ()
     given = dict(zip(reversed(names[: code.co_argcount]), reversed(defaults), strict=False))
     given |= fn.__kwdefaults__ or {}
+    tensors = [i for i, n in enumerate(names[: code.co_argcount])
+               if fn.__annotations__.get(n) == "Tensor" or (i == 0 and record.method)]  # fmt: skip
     first = min((i for i, n in enumerate(names[: code.co_argcount]) if n in kinds), default=99)
 
     def plain(name: str, value: Any) -> Any:
@@ -82,8 +84,9 @@ def _guarded(record: Function) -> Any:
                     )
                 kwargs[others[key]] = kwargs.pop(key)
             kwargs = {k: plain(k, v) for k, v in kwargs.items()}
-        if args and record.method and type(args[0]) not in TENSOR_TYPES:
-            _check_self(record, args[0])
+        for i in tensors:
+            if i < len(args) and type(args[i]) not in TENSOR_TYPES:
+                _check_tensor(record, names[i], args[i])
         if len(args) > first:
             args = tuple(map(plain, names, args)) + args[code.co_argcount :]
         try:
@@ -94,10 +97,8 @@ def _guarded(record: Function) -> Any:
     return public
 
 
-def _check_self(record: Function, value: Any) -> None:
-    """What is a method of tensors takes a tensor (or a number) first, also as a function."""
+def _check_tensor(record: Function, name: str, value: Any) -> None:
     if not isinstance(value, (Tensor, *signature.NUMBERS, np.generic)):
-        name = record.fn.__code__.co_varnames[0]
         hint = "; use gpugrad.from_numpy" if isinstance(value, np.ndarray) else ""
         raise ArgumentError(f"{record.name}: {name} must be a Tensor, got {brief(value)}{hint}")
 

@@ -94,8 +94,10 @@ def named(name: str, error: GpugradError) -> GpugradError:
     if _names(name, text):
         return error
     head, _, rest = text.partition(": ")
-    private = f"_ops.{head}" in registry.ops and head not in registry.functions
-    error.args = (f"{name}: {rest if private else text}",)
+    part = registry.ops.get(f"_ops.{head}") or registry.ops.get(head)
+    private = part is not None and part.torch in ("", name) and head not in registry.functions
+    text = rest if private else text
+    error.args = (text if _names(name, text) else f"{name}: {text}",)
     return error
 
 
@@ -124,6 +126,10 @@ def _kind(error: Exception, module: str) -> type[GpugradError] | None:
 
     What comes out of the user's own code (a hook, a function given to ``map_``) is the user's.
     """
+    if isinstance(error, AttributeError) and (
+        isinstance(error.obj, Tensor) or type(error.obj).__name__.endswith("Namespace")
+    ):
+        return None  # an op that asks for a part that is not there is a fault of the op
     kind = next((ours for theirs, ours in _CLASSES if isinstance(error, theirs)), None)
     trace = error.__traceback__
     trace = None if trace is None else trace.tb_next  # the first frame is the one that caught it

@@ -204,6 +204,8 @@ def normalise(op: Op, ndim: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Check and complete dims, shapes and dtypes; settings become plain, comparable data."""
     for name, kind in op.normal:
         value = settings[name]
+        if value is None and op.settings[name] is REQUIRED and not kind.endswith("| None"):
+            raise ArgumentError(f"{op.name}: {name} must be given, got None")
         if kind == "Dims":
             settings[name] = wrap_dims(op.name, value, ndim)
         elif kind in ("Shape", "Ints"):
@@ -242,19 +244,31 @@ def compute_dtype(op: Op, args: Sequence[Any]) -> DType | None:
             ranks[0 if a.ndim else 1].append(a.dtype)
     if not any(ranks):
         return None
-    if op.promotion == "same" and len(mixed := {d for rank in ranks for d in rank}) > 1:
+    if op.promotion == "same" and len(mixed := {d for rank in ranks[:2] for d in rank}) > 1:
         raise DTypeError(
             f"{op.name}: operands have the dtypes {' and '.join(sorted(d.name for d in mixed))}; "
             "they must be the same: cast one with .to(dtype)"
         )
     dtype = dtypes.result_type(*ranks)
-    if dtype.category not in [_KINDS[k] for k in op.accepts]:
+    taken = [_KINDS[k] for k in op.accepts]
+    if op.each:
+        dtype = next((d for rank in ranks for d in rank if d.category not in taken), dtype)
+    if dtype.category not in taken:
         words = {"b": "bool", "i": "integer", "f": "floating"}
         took = " or ".join(words[k] for k in op.accepts)
         raise DTypeError(f"{op.name}: takes {took} dtypes, got {dtype.name}")
     if op.promotion == "float" and dtype.category != dtypes.FLOAT:
         return config.default_dtype
     return dtype
+
+
+def same_dtype(op_name: str, **tensors: Any) -> None:
+    """Raise a DTypeError unless all tensors (``None`` is left out) have one dtype."""
+    given = [f"{name} is {t.dtype.name}" for name, t in tensors.items() if t is not None]
+    if len({t.dtype for t in tensors.values() if t is not None}) > 1:
+        raise DTypeError(
+            f"{op_name}: {', '.join(given)}; they must be the same: cast one with .to(dtype)"
+        )
 
 
 def broadcast_shapes(op_name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:

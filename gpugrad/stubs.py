@@ -149,8 +149,10 @@ def functions(home: str, spelt: str = "") -> str:
     for record, name in chosen:
         arguments, returns = _signature(record, False)
         lines.append(f"def {name}({arguments}) -> {returns}: ...")
-        if record.inplace and name == record.name:
-            lines.append(f"def {name}_(input: Tensor, *args: Any, **kwargs: Any) -> Tensor: ...")
+    for name in sorted(homes[home].keys() - {n for _, n in chosen} - taken):
+        # In-place functions, and classes such as LongTensor.
+        call = "def {}(input: Tensor, *args: Any, **kwargs: Any) -> Tensor: ..."
+        lines.append(call.format(name) if name.endswith("_") else f"{name}: Any")
     return "\n".join(lines) + "\n"
 
 

@@ -63,6 +63,7 @@ def _(xp, g, alpha):
 
 @elementwise(
     c="({0} - {1})", xp_name="subtract", operator="__sub__", inplace=True, accepts="if",
+    each=True,
     aliases=("subtract",),
     samples=[Sample(*_PAIR), Sample(*_PAIR, alpha=2), Sample(A(()), A((0, 3))),
              Sample(A((2, 1)), A((3,)), alpha=-1)],

@@ -9,7 +9,9 @@ from gpugrad.errors import ArgumentError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import function
 from gpugrad.ops.matmul import check_inner
+from gpugrad.refusals import brief
 from gpugrad.samples import A, Sample
+from gpugrad.tensor import Tensor
 
 
 def _best_order(sizes: list[int]) -> dict[tuple[int, int], int]:
@@ -59,4 +61,10 @@ def multi_dot(tensors: Sequence[Any]) -> Any:
 @function(method=False, samples=[Sample(A((2, 3)), A((3, 4)), A((4, 2)))])
 def chain_matmul(*matrices: Any) -> Any:
     """Product of matrices in the order that costs least: ``linalg.multi_dot``."""
+    wrong = [brief(m) for m in matrices if not isinstance(m, Tensor)]
+    if wrong:
+        raise ArgumentError(f"chain_matmul: matrices must be tensors, got {wrong[0]}")
+    if any(m.ndim != 2 for m in matrices):
+        shapes = " and ".join(str(tuple(m.shape)) for m in matrices)
+        raise ShapeError(f"chain_matmul: takes matrices, got shapes {shapes}")
     return multi_dot(matrices) if len(matrices) > 1 else matrices[0]

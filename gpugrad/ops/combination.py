@@ -28,7 +28,7 @@ def addcdiv(xp, input: Array, tensor1: Array, tensor2: Array, *, value: float = 
     return input + (tensor1 if value == 1 else value * tensor1) / tensor2
 
 
-@elementwise(accepts="f", inplace=True, samples=[
+@elementwise(accepts="f", promotion="same", inplace=True, samples=[
     Sample(A((3, 4)), A((3, 4)), 0.3), Sample(A((3, 4)), A((4,)), A((3, 1))),
     Sample(A(()), A((0, 2)), -0.5), Sample(A((2,)), A(()), 0.75),
 ])  # fmt: skip

@@ -13,8 +13,9 @@ from gpugrad.errors import ArgumentError, DTypeError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import function
 from gpugrad.ops.matmul import check_inner
+from gpugrad.refusals import brief
 from gpugrad.samples import A, Sample
-from gpugrad.signature import wrap_dim
+from gpugrad.signature import same_dtype, wrap_dim
 from gpugrad.tensor import Tensor
 
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase
@@ -108,6 +109,9 @@ def _read(equation: Any, operands: Sequence[Any]) -> tuple[str, list[Any]]:
         tensors = list(operands[0] if one_list else operands)
     if not isinstance(equation, str) or not tensors:
         raise ArgumentError("einsum: takes an equation and at least one tensor")
+    wrong = [brief(t) for t in tensors if not isinstance(t, Tensor)]
+    if wrong:
+        raise ArgumentError(f"einsum: operands must be tensors, got {wrong[0]}")
     return equation, tensors
 
 
@@ -208,6 +212,7 @@ def einsum(equation: Any, *operands: Any) -> Any:
     Sample(A((2, 3, 4)), A((4, 2)), ([0, 2], [1, 0]))])  # fmt: skip
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     """Contract the last ``dims`` dimensions of ``a`` with the first of ``b``, or two lists."""
+    same_dtype("tensordot", a=a, b=b)
     if a.dtype is dtypes.bool_:
         raise DTypeError("tensordot: takes integer or floating dtypes, got bool")
     if isinstance(dims, int):
@@ -217,6 +222,8 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
             )
         of_a, of_b = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
+        if not isinstance(dims, tuple | list) or len(dims) != 2:
+            raise ArgumentError(f"tensordot: dims must be a number or two lists, got {dims!r}")
         of_a, of_b = ([d] if isinstance(d, int) else list(d) for d in dims)
     of_a = [wrap_dim("tensordot", d, a.ndim) for d in of_a]
     of_b = [wrap_dim("tensordot", d, b.ndim) for d in of_b]
@@ -259,5 +266,14 @@ def kron(input: Any, other: Any) -> Any:
     Sample(A((2, 6, 3)), A((2, 6, 4)), A((5, 3, 4)))])  # fmt: skip
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     """``input1 @ weight[k] @ input2`` for every output ``k``, over any leading dimensions."""
+    same_dtype("bilinear", input1=input1, input2=input2, weight=weight, bias=bias)
+    shapes = [tuple(t.shape) for t in (input1, input2, weight)]
+    fits = weight.ndim == 3 and shapes[0][:-1] == shapes[1][:-1] and input1.ndim and input2.ndim
+    if not fits or (bias is not None and tuple(bias.shape) != shapes[2][:1]):
+        given = shapes if bias is None else [*shapes, tuple(bias.shape)]
+        raise ShapeError(
+            f"bilinear: shapes {' and '.join(map(str, given))} do not fit; accepted: inputs "
+            "(..., in1) and (..., in2), weight (out, in1, in2), bias (out,)"
+        )
     out = einsum("...kj,...j->...k", einsum("...i,kij->...kj", input1, weight), input2)
     return out if bias is None else out + bias

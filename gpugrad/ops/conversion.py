@@ -36,11 +36,11 @@ def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, other: 
     rest = list(args)
     if rest and isinstance(rest[0], Tensor):
         other = rest.pop(0)
-    elif rest and _names_dtype(rest[0]):
+    elif rest and _names_dtype(rest[0]) and dtype is None:
         dtype = rest.pop(0)
     elif rest and not isinstance(rest[0], bool):
         device = rest.pop(0) if device is None else device
-        if rest and not isinstance(rest[0], bool):
+        if rest and not isinstance(rest[0], bool) and dtype is None:
             dtype = rest.pop(0)
     if len(rest) > 2 or not all(isinstance(r, bool) for r in rest):
         raise ArgumentError(
@@ -49,6 +49,10 @@ def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, other: 
         )
     copy = rest[1] if len(rest) > 1 else copy
     if other is not None:
+        if not isinstance(other, Tensor):
+            raise ArgumentError(f"to: other must be a Tensor, got {other!r}")
+        if device is not None or dtype is not None:
+            raise ArgumentError("to: takes other, or a device and a dtype; not both")
         device, dtype = other.device, other.dtype
     result = input if device is None else move(input, device)
     if dtype is not None and dtypes.as_dtype(dtype) is not result.dtype:

@@ -28,7 +28,7 @@ def spread(name: str, what: str, value: Any, n: int, least: int = 1) -> tuple[in
     Raises:
         SettingError: if they are too many, too few, or too small.
     """
-    sizes = (value,) * n if isinstance(value, int) else tuple(value)
+    sizes = tuple(value) if isinstance(value, list | tuple) else (value,)
     sizes = sizes * n if len(sizes) == 1 else sizes
     if len(sizes) != n or not all(isinstance(s, int) and s >= least for s in sizes):
         raise SettingError(f"{name}: {what} must be an int or {n} ints >= {least}, got {value!r}")

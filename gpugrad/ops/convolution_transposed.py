@@ -9,6 +9,7 @@ from gpugrad.functional_namespace import F
 from gpugrad.op import function
 from gpugrad.ops.convolution import batched, conv_input_grad, pairs, spread
 from gpugrad.samples import A, Sample
+from gpugrad.signature import same_dtype
 
 
 def _checked(name: str, n: int, weight: Any, bias: Any, groups: int) -> None:
@@ -18,6 +19,7 @@ def _checked(name: str, n: int, weight: Any, bias: Any, groups: int) -> None:
             f"({groups}) must divide the first; got shape {tuple(weight.shape)}"
         )
     out = weight.shape[1] * groups
+    same_dtype(name, weight=weight, bias=bias)
     if bias is not None and tuple(bias.shape) != (out,):
         raise ShapeError(f"{name}: bias must have shape ({out},), got {tuple(bias.shape)}")
 

@@ -7,7 +7,7 @@ from typing import Any
 from gpugrad import backends, dtypes
 from gpugrad.devices import Device
 from gpugrad.errors import DeviceError, NotSupportedError, ShapeError
-from gpugrad.inplace import assign, check_overlap, check_writable, write
+from gpugrad.inplace import assign, check_overlap, check_writable, family_node, write
 from gpugrad.modes import modes
 from gpugrad.op import Array, function, op
 from gpugrad.ops.indexing import as_value
@@ -115,8 +115,7 @@ def copy_(input: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     if input.device != src.device and not input.is_meta:
         src = move(src, input.device)
     _overwritten(_spec(input), _spec(src))
-    family = input if input._view is None else input._view.base
-    if modes.grad and (src._node is not None or family._node is not None):
+    if modes.grad and (src._node is not None or family_node(input) is not None):
         src = src.detach() if input.is_meta else src.to(input.dtype)
         return assign("copy_", input, overwrite(input, src))
     if not input.is_meta:

@@ -68,6 +68,8 @@ def scalar_tensor(s: Any, *, dtype: Any = None, layout: Any = None, device: Any 
                   requires_grad: bool = False) -> Tensor:  # fmt: skip
     """A 0-d tensor of a number, of the default float dtype where none is given."""
     check_layout("scalar_tensor", layout)
+    if not isinstance(s, int | float | complex | np.generic | Tensor):
+        raise ArgumentError(f"scalar_tensor: s must be a number, got {s!r}")
     return tensor(s, dtype=dtype or config.default_dtype, device=device,
                   requires_grad=requires_grad)  # fmt: skip
 

@@ -67,7 +67,7 @@ def float_power(input: Any, exponent: Any) -> Any:
     """``input ** exponent`` in float64, whatever the dtypes of the operands."""
 
     def widened(x: Any) -> Any:
-        return F.astype(x, dtypes.float64) if hasattr(x, "dtype") else float(x)
+        return float(x) if isinstance(x, int | float) else F.astype(x, dtypes.float64)
 
     return F.pow(widened(input), widened(exponent))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gpugrad import dtypes
+from gpugrad.errors import ArgumentError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Dim, Dims, function, op
 from gpugrad.ops.reduction import SAMPLES, kept, not_empty, reduced
@@ -157,6 +158,8 @@ Min: Any = NamedTuple("min", [("values", Any), ("indices", Any)])  # type: ignor
 def _overloads(name: str, input: Any, dim: Any, keepdim: bool, other: Any) -> Any:
     other = dim if isinstance(dim, Tensor) else other
     if other is not None:
+        if keepdim or not (dim is None or other is dim):
+            raise ArgumentError(f"{name}: takes other, or dim and keepdim; not both")
         return getattr(F, f"{name}imum")(input, other)
     if dim is None:
         return getattr(F, name)(input)

@@ -94,6 +94,10 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
     Negative indices count from the end.
     """
+    if indices.dtype.name not in ("int64", "int32"):
+        raise DTypeError(
+            f"take_along_dim: indices must be int64 (or int32), got {indices.dtype.name}"
+        )
     if dim is None:
         return F.reshape(F.gather(F.reshape(input, (-1,)), 0, F.reshape(indices, (-1,))),
                          tuple(indices.shape))  # fmt: skip

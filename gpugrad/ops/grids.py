@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import signature
-from gpugrad.errors import ArgumentError, DimError
+from gpugrad.errors import ArgumentError, DeviceError, DimError, ShapeError
 from gpugrad.op import function
 from gpugrad.ops.creation import zeros
 from gpugrad.ops.joining import cat, stack
@@ -20,7 +20,12 @@ def _list_of(name: str, tensors: tuple[Any, ...]) -> list[Tensor]:
     listed = len(tensors) == 1 and isinstance(tensors[0], tuple | list)
     found = list(tensors[0] if listed else tensors)
     if not all(isinstance(t, Tensor) for t in found):
-        raise ArgumentError(f"{name}: takes tensors, got {[type(t).__name__ for t in found]}")
+        wrong = next(type(t).__name__ for t in found if not isinstance(t, Tensor))
+        raise ArgumentError(f"{name}: takes tensors, one of those given is of type {wrong}")
+    if len(devices := {str(t.device): None for t in found}) > 1:
+        raise DeviceError(
+            f"{name}: tensors are on {' and '.join(devices)}; move them to one with .to(...)"
+        )
     return found
 
 
@@ -38,9 +43,11 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     if not many:
         raise ArgumentError("meshgrid: takes at least one tensor")
     if any(t.ndim > 1 for t in many):
-        raise DimError("meshgrid: takes tensors of 0 or 1 dimensions")
+        shapes = " and ".join(str(tuple(t.shape)) for t in many)
+        raise DimError(f"meshgrid: takes tensors of 0 or 1 dimensions, got shapes {shapes}")
     if any(t.dtype != many[0].dtype for t in many):
-        raise ArgumentError("meshgrid: all tensors must have one dtype")
+        names = " and ".join(dict.fromkeys(t.dtype.name for t in many))
+        raise ArgumentError(f"meshgrid: tensors are of {names}; they must have one dtype")
     exchanged = indexing == "xy" and len(many) > 1
     if exchanged:
         many[:2] = many[1], many[0]
@@ -108,4 +115,6 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
 def broadcast_shapes(*shapes: Any) -> Any:
     """The common shape of several, each an int or a sequence of ints."""
     read = [signature.int_tuple("broadcast_shapes", "shapes", s) for s in shapes]
+    if any(n < 0 for shape in read for n in shape):
+        raise ShapeError(f"broadcast_shapes: sizes cannot be negative, got {read}")
     return Size(signature.broadcast_shapes("broadcast_shapes", *read))

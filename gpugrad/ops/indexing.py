@@ -15,9 +15,10 @@ from gpugrad import backends, dtypes
 from gpugrad.errors import ArgumentError, DTypeError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.indexing import Parsed, parse, selected_shape
-from gpugrad.inplace import assign, check_writable
+from gpugrad.inplace import assign, check_writable, family_node
 from gpugrad.modes import modes
 from gpugrad.op import Array, Index, function, op
+from gpugrad.refusals import brief
 from gpugrad.samples import A, Sample, Writing
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, from_data, wrap
@@ -253,8 +254,7 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
 
 def _put_directly(called: str, view: Tensor, value: Tensor, parsed: Parsed) -> bool:
     """Write without a copy of the whole, if nobody records; False if that cannot be done."""
-    family = view if view._view is None else view._view.base
-    recorded = modes.grad and (value._node is not None or family._node is not None)
+    recorded = modes.grad and (value._node is not None or family_node(view) is not None)
     if recorded or modes.recorders or view.is_meta or view.dtype is not value.dtype:
         return False
     array, backend = view._array, backends.for_array(view._array)
@@ -290,6 +290,9 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
         raise ArgumentError(
             f"index_put: indices must be a tuple of tensors, got {type(indices).__name__}"
         )
+    wrong = [i for i in indices if not (i is None or isinstance(i, Tensor))]
+    if wrong:
+        raise ArgumentError(f"index_put: indices must be tensors or None, got {brief(wrong[0])}")
     key = tuple(
         slice(None) if i is None else F.reshape(i, (1,)) if isinstance(i, Tensor) and not i.ndim
         else i for i in indices

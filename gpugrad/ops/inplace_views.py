@@ -17,7 +17,7 @@ def _become(name: str, input: Tensor, viewed: Tensor) -> Tensor:
     A base hands its part to a new tensor of its old shape, onto which its other views then look.
     """
     owner = input if input._view is None else input._view.base
-    if type(input._node) is Leaf or (modes.grad and input._node and type(owner._node) is Leaf):
+    if type(input._node) is Leaf or (modes.grad and input._node is not None and owner.is_leaf):
         raise AutogradError(
             f"{name}: a leaf that requires a gradient (or a view of one) keeps its shape, as its "
             f"gradient has the same; use {name[:-1]}(), which gives a view"

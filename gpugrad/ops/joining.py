@@ -8,7 +8,7 @@ from typing import Any
 from gpugrad.errors import ArgumentError, DimError, SettingError, ShapeError
 from gpugrad.op import Array, Int, NewDim, function, op
 from gpugrad.samples import A, Sample
-from gpugrad.signature import wrap_dim
+from gpugrad.signature import int_tuple, wrap_dim
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor
 
@@ -186,9 +186,14 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *,
                  indices: Any = None, sections: Any = None) -> tuple[Tensor, ...]:  # fmt: skip
     """Views of as equal size as can be (for a number), or cut before the given places."""
-    given = next(x for x in (indices_or_sections, indices, sections) if x is not None)
-    if isinstance(given, Tensor):
-        given = given.tolist()
+    many = [x for x in (indices_or_sections, indices, sections) if x is not None]
+    if len(many) != 1:
+        raise ArgumentError(
+            f"tensor_split: takes one of indices_or_sections, indices and sections, got {len(many)}"
+        )
+    given = many[0].tolist() if isinstance(many[0], Tensor) else many[0]
+    if not isinstance(given, int):
+        given = int_tuple("tensor_split", "indices_or_sections", given)
     dim = _dim_of("tensor_split", input, dim)
     total = input.shape[dim]
     if isinstance(given, int):

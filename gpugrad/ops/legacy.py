@@ -6,6 +6,7 @@ from typing import Any
 
 from gpugrad.devices import Device
 from gpugrad.dtypes import DType
+from gpugrad.factory import check_layout
 from gpugrad.op import function
 from gpugrad.ops.conversion import TYPE_NAMES
 from gpugrad.ops.creation import empty, full, ones, tensor, zeros
@@ -66,6 +67,7 @@ def new_tensor(input: Tensor, data: Any, *, dtype: Any = None, device: Any = Non
                requires_grad: bool = False, layout: Any = None,
                pin_memory: bool = False) -> Tensor:  # fmt: skip
     """``tensor(data)`` with the tensor's dtype and device."""
+    check_layout("new_tensor", layout)
     return tensor(data, **_kind(input, dtype, device), requires_grad=requires_grad,
                   pin_memory=pin_memory)  # fmt: skip
 

@@ -48,6 +48,7 @@ def soft_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: 
                      reduction: str = "mean") -> Any:  # fmt: skip
     """``log(1 + exp(-target * input))``, without overflow."""
     reduction = reduction_of("soft_margin_loss", size_average, reduce, reduction)
+    alike("soft_margin_loss", input, target)
     return reduced_by(-F.logsigmoid(target * input), reduction)
 
 
@@ -92,6 +93,11 @@ def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float
     reduction = reduction_of("triplet_margin_loss", size_average, reduce, reduction)
     if margin <= 0:
         raise SettingError(f"triplet_margin_loss: margin must be positive, got {margin}")
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise ShapeError(
+            "triplet_margin_loss: anchor, positive and negative must have as many dimensions, got "
+            f"shapes {tuple(anchor.shape)}, {tuple(positive.shape)} and {tuple(negative.shape)}"
+        )
     near = pairwise_distance(anchor, positive, p, eps)
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:

@@ -266,6 +266,8 @@ def _affine(input: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
     Sample(A((0, 4)), A((2, 4)))])  # fmt: skip
 def linear(xp, input: Array, weight: Array, bias: Array | None = None) -> Array:
     """``input (..., in) @ weight.T + bias`` with ``weight (out, in)`` and ``bias (out,)``."""
+    if len(weight.shape) > 2:
+        _affine(input, weight, bias)
     out = xp.matmul(input, weight if len(weight.shape) == 1 else mT(xp, weight))
     if bias is None:
         return out

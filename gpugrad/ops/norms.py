@@ -7,7 +7,7 @@ from typing import Any
 
 from gpugrad import dtypes
 from gpugrad.dtypes import DType
-from gpugrad.errors import DimError, DTypeError, SettingError, ShapeError
+from gpugrad.errors import ArgumentError, DimError, DTypeError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Dims, function, op
 from gpugrad.ops.factorizations import eigvalsh, svdvals
@@ -16,6 +16,7 @@ from gpugrad.ops.reduction import extent, kept, reduced
 from gpugrad.samples import A, Sample
 from gpugrad.signature import wrap_dims
 from gpugrad.spec import Spec
+from gpugrad.tensor import Tensor
 
 # ---- vectors -----------------------------------------------------------------------------------
 
@@ -52,7 +53,7 @@ def vector_norm(xp, x: Array, *, ord: float = 2, dim: Dims = None, keepdim: bool
     if math.isinf(ord):
         return (xp.max if ord > 0 else xp.min)(size, axis=dim, keepdims=keepdim)
     if ord == 0:
-        return xp.astype(xp.count_nonzero(x, axis=dim, keepdims=keepdim), x.dtype)
+        return xp.sum(xp.astype(xp.not_equal(x, 0), x.dtype), axis=dim, keepdims=keepdim)
     return xp.sum(size**ord, axis=dim, keepdims=keepdim) ** (1 / ord)
 
 
@@ -181,6 +182,10 @@ def matrix_rank(A: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool =
 
 def cutoff(a: Any, s: Any, atol: Any, rtol: Any) -> Any:
     """The size up to which singular values count as zero."""
+
+    for what, given in (("atol", atol), ("rtol", rtol)):
+        if not (given is None or isinstance(given, int | float | Tensor)):
+            raise ArgumentError(f"{what} must be a number or a Tensor, got {given!r}")
 
     def per_matrix(tolerance: Any) -> Any:
         many = getattr(tolerance, "ndim", 0) > 0

@@ -124,6 +124,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """
     if tensor.dtype is not dtypes.int64:
         raise DTypeError(f"one_hot: classes must be int64, got {tensor.dtype.name}")
+    if num_classes < 1 and num_classes != -1:
+        raise SettingError(f"one_hot: num_classes must be positive, or -1; got {num_classes}")
     if tensor.numel() == 0 and num_classes <= 0:
         raise SettingError("one_hot: num_classes must be given for a tensor without elements")
     if tensor.numel() and not tensor.is_meta:

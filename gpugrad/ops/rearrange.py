@@ -9,7 +9,7 @@ import numpy as np
 from gpugrad.errors import ArgumentError, DimError, SettingError, ShapeError
 from gpugrad.op import Array, Int, Ints, Shape, function, op
 from gpugrad.samples import A, Sample
-from gpugrad.signature import wrap_dim, wrap_dims
+from gpugrad.signature import plain_int, wrap_dim, wrap_dims
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, wrap
 
@@ -84,7 +84,9 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
     if isinstance(repeats, Tensor) and repeats.numel() > 1:
         places = _gathered_places(_counts(repeats, size), output_size, input)
         return input.index_select(dim, places)
-    count = int(repeats)
+    if isinstance(repeats, list | tuple) and len(repeats) == 1:
+        repeats = repeats[0]
+    count = plain_int("repeat_interleave", "repeats", repeats)
     if count < 0:
         raise SettingError(f"repeat_interleave: repeats cannot be negative, got {count}")
     _check_size(output_size, size * count)
@@ -177,8 +179,8 @@ def flipud(input: Tensor) -> Tensor:
                    Sample(A((2, 3)), 4)])  # fmt: skip
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """``k`` quarter turns from the first towards the second of two dimensions."""
-    if len(dims) != 2:
-        raise DimError(f"rot90: dims must be two dimensions, got {tuple(dims)}")
+    if not isinstance(dims, list | tuple) or len(dims) != 2:
+        raise DimError(f"rot90: dims must be two dimensions, got {dims!r}")
     a, b = (wrap_dim("rot90", d, input.ndim) for d in dims)
     if a == b or input.ndim < 2:
         raise DimError(f"rot90: dims {tuple(dims)} must be two dimensions of {input.ndim}")

@@ -6,14 +6,14 @@ import warnings
 from typing import Any
 
 from gpugrad import dtypes
-from gpugrad.errors import DimError, SettingError, ShapeError, ViewError
+from gpugrad.errors import ArgumentError, DimError, SettingError, ShapeError, ViewError
 from gpugrad.factory import format_name, in_format
 from gpugrad.op import function
 from gpugrad.ops.layouts import restride, view_dtype
 from gpugrad.ops.shape import clone, permute, reshape
 from gpugrad.ops.views import view_scatter
 from gpugrad.samples import A, Laid, Sample
-from gpugrad.signature import wrap_dim
+from gpugrad.signature import int_tuple, wrap_dim
 from gpugrad.tensor import Tensor, wrap
 
 _ONE = [Sample(A((2, 3, 4))), Sample(A((3,))), Sample(A(()))]
@@ -37,6 +37,8 @@ def view(input: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Ten
     Raises:
         ViewError: if the layout allows no such view; ``reshape`` copies then.
     """
+    if (len(shape) > 0) + (size is not None) + (dtype is not None) > 1:
+        raise ArgumentError("view: takes sizes, size= or a dtype; only one of them")
     given = _ints(shape) if shape else size
     if dtype is not None or isinstance(given, dtypes.DType):
         return view_dtype(input, dtype=given if dtype is None else dtype)
@@ -221,9 +223,10 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
     Args:
         storage_offset: first element, counted from the start of the memory; default: the input's.
     """
+    size, stride = int_tuple("as_strided", "size", size), int_tuple("as_strided", "stride", stride)
     if len(size) != len(stride) or any(s < 0 for s in (*size, *stride)):
         raise SettingError(
-            f"as_strided: size {tuple(size)} and stride {tuple(stride)} must be of one length and "
+            f"as_strided: size {size} and stride {stride} must be of one length and "
             "not negative"
         )
     own = 0 if input.is_meta else input.storage_offset()

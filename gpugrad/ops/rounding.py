@@ -132,7 +132,7 @@ def _(xp, g):
     return xp.zeros_like(g)
 
 
-@elementwise(inplace=True, differentiable=False)
+@elementwise(inplace=True, promotion="same", differentiable=False)
 def heaviside(xp, input: Array, values: Array) -> Array:
     """0 below zero, 1 above it, ``values`` at it; 0 for NaN."""
     like = input if hasattr(input, "dtype") else values

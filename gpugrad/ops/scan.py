@@ -6,7 +6,7 @@ from typing import Any
 
 from gpugrad import dtypes
 from gpugrad.dtypes import DType
-from gpugrad.errors import DTypeError, ShapeError
+from gpugrad.errors import ArgumentError, DTypeError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Dim, function, op
 from gpugrad.samples import A, Sample
@@ -151,6 +151,9 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
 
 def _areas(name: str, y: Any, x: Any, dx: Any, dim: int) -> Any:
     """Area of each trapezoid between neighbours."""
+    if x is not None and dx is not None:
+        raise ArgumentError(f"{name}: takes points x or their distance dx, not both")
+    dx = 1 if dx is None else dx
     if y.dtype is dtypes.bool_ or (x is not None and x.dtype is dtypes.bool_):
         raise DTypeError(f"{name}: takes integer or floating dtypes, got bool")
     before, after = _neighbours(y, dim)
@@ -175,11 +178,11 @@ _AREAS = [
 def trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
     """Area under ``y`` along ``dim`` by the trapezoidal rule, at points ``x`` or ``dx`` apart."""
     dim = wrap_dim("trapezoid", dim, y.ndim)
-    return F.sum(_areas("trapezoid", y, x, 1 if dx is None else dx, dim), dim)
+    return F.sum(_areas("trapezoid", y, x, dx, dim), dim)
 
 
 @function(samples=_AREAS, method=False)
 def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
     """Running area under ``y`` along ``dim`` by the trapezoidal rule: one element less."""
     dim = wrap_dim("cumulative_trapezoid", dim, y.ndim)
-    return F.cumsum(_areas("cumulative_trapezoid", y, x, 1 if dx is None else dx, dim), dim)
+    return F.cumsum(_areas("cumulative_trapezoid", y, x, dx, dim), dim)

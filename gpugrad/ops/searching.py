@@ -212,6 +212,10 @@ def histogram(input: Tensor, bins: Any, *, range: tuple[float, float] | None = N
 
     The last bin holds both its ends; elements outside and NaN are not counted.
     """
+    if range is not None and (not isinstance(range, tuple | list) or len(range) != 2):
+        raise ArgumentError(f"histogram: range must be two numbers (low, high), got {range!r}")
+    if range is not None and isinstance(bins, Tensor):
+        raise ArgumentError("histogram: takes a range only where bins is a number")
     if not input.dtype.is_floating_point:
         raise DTypeError(f"histogram: takes floating dtypes, got {input.dtype.name}")
     if isinstance(bins, Tensor):

@@ -158,6 +158,8 @@ def _integers(called: str, index: Tensor) -> None:
     samples=[Sample(A((4,), 0, 12, kind="int"), shape=(3, 4))])  # fmt: skip
 def unravel_index(xp, indices: Index, *, shape: int | tuple[int, ...]) -> tuple[Array, ...]:
     """Coordinates in an array of ``shape`` of places in its flattened form, one tensor per dim."""
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(f"unravel_index: indices must be integers, got {indices.dtype}")
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     size = 1
     for n in shape:

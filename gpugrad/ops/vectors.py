@@ -9,6 +9,7 @@ from gpugrad.op import Array, function, op
 from gpugrad.samples import A, Sample
 from gpugrad.signature import broadcast_shapes, wrap_dim
 from gpugrad.spec import Spec
+from gpugrad.tensor import Tensor
 
 
 def _crossed(input: Spec, other: Spec, *, dim: int) -> Spec:
@@ -57,6 +58,6 @@ def trace(xp, input: Array) -> Array:
 
 
 @function(home="linalg", method=False, samples=[Sample(A((2, 3))), Sample(A((2, 3, 4)), offset=1)])
-def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     """Diagonals of matrices, as a view: ``Tensor.diagonal`` with the last dims by default."""
     return A.diagonal(offset, dim1, dim2)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from gpugrad import backends
 from gpugrad.errors import DimError, IndexingError, ShapeError
 from gpugrad.op import Array, Dim, Int, Ints, op, registry
 from gpugrad.samples import A, Sample
@@ -33,6 +34,28 @@ def walk(xp: Any, array: Any, chain: Chain) -> Any:
         if isinstance(array, tuple | list):
             array = array[index]
     return array
+
+
+def _places(xp: Any, size: tuple[int, ...], chain: Chain) -> Any:
+    """Where in an array of shape ``size`` each element of a view lies, counted from 1.
+
+    0 stands for memory that is not the array's.
+    """
+    n = math.prod(size)
+    return xp.reshape(walk(xp, xp.reshape(xp.arange(1, n + 1), size), chain), -1)
+
+
+def _put(xp: Any, out: Any, value: Any, chain: Chain) -> Any:
+    """The array ``out``, which may be written, with ``value`` where a chain of views leads."""
+    region = walk(xp, out, chain)
+    _same_shape("view_scatter", region, value)
+    if backends.for_array(out).may_share_memory(region, out):
+        region[...] = value
+        return out
+    # The chain was made for another order of strides; here a reshape in it had to copy.
+    flat = xp.concat([xp.zeros(1, dtype=out.dtype), xp.reshape(out, -1)])
+    flat[_places(xp, out.shape, chain)] = xp.reshape(value, -1)
+    return xp.reshape(flat[1:], out.shape)
 
 
 # ---- what views have in common -----------------------------------------------------------------
@@ -59,13 +82,9 @@ def _(xp, g, input_shape, chain):
 def view_adjoint(xp, input: Array, *, size: Ints, chain: Any) -> Array:
     """Zeros of shape ``size`` with ``input`` added through a chain of views."""
     if not any(name in _REPEATING for name, _, _ in chain):
-        out = xp.zeros(size, dtype=input.dtype)
-        walk(xp, out, chain)[...] = input
-        return out
-    n = math.prod(size)
-    # Where each element of the view lies; 0 is for memory that is not the input's.
-    places = walk(xp, xp.reshape(xp.arange(1, n + 1), size), chain)
-    sums = xp.scatter_sum(xp.reshape(input, -1), xp.reshape(places, -1), n + 1)
+        return _put(xp, xp.zeros(size, dtype=input.dtype), input, chain)
+    places = _places(xp, size, chain)
+    sums = xp.scatter_sum(xp.reshape(input, -1), places, math.prod(size) + 1)
     return xp.reshape(sums[1:], size)
 
 
@@ -93,9 +112,7 @@ def _scattered(base: Spec, value: Spec, *, chain: Chain) -> Spec:
                  "narrow", {"dim": 0, "start": 1, "length": 2}, 0)))])  # fmt: skip
 def view_scatter(xp, base: Array, value: Array, *, chain: Any) -> Array:
     """A copy of ``base`` whose region that a chain of views leads to holds ``value``."""
-    result = xp.copy(base)  # keeps the order of strides, so that the same views exist
-    walk(xp, result, chain)[...] = value
-    return result
+    return _put(xp, xp.copy(base), value, chain)  # a copy in the same order of strides
 
 
 @view_scatter.vjp("base")

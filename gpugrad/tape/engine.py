@@ -131,6 +131,8 @@ class Engine:
                 if type(node) is Leaf:
                     self._arrive(node, g if create else _own(g, _SPARE))
                     continue
+                if self._ends_at(node):
+                    continue
                 gs = self._visit(node, g)
             g = None
             if node.slots is None and self._needed is None:
@@ -138,6 +140,11 @@ class Engine:
             else:
                 self._send_each(node, gs)
             gs = None  # else the arrays would not be ours alone when they reach a leaf
+
+    def _ends_at(self, node: Any) -> bool:
+        """Whether a gradient was asked for here and nowhere further back."""
+        needed = self._needed
+        return needed is not None and needed.isdisjoint(node.edges)
 
     def _arrive(self, leaf: Leaf, g: Any) -> None:
         if not self._capture and (self._leaves is None or leaf in self._leaves):
@@ -164,11 +171,12 @@ class Engine:
         edges = node.edges
         if len(gs) != len(edges):
             _wrong_count(node, gs)
-        for edge, gi in zip(edges, gs):  # noqa: B905 - the lengths were compared
+        for edge, gi in zip(edges, gs):  # the lengths were compared
             if edge is None or gi is None:
                 continue
             if edge.outs is not None:
-                self._push(edge, 0, fit(gi, *edge.outs[0], node))
+                shape, dtype = edge.outs[0]
+                self._push(edge, 0, fit(gi, shape, dtype, node))
                 continue
             if gi.shape != edge.shape or gi.dtype is not edge.dtype:
                 gi = fit(gi, edge.shape, edge.dtype, node)
@@ -188,7 +196,9 @@ class Engine:
             _wrong_count(node, gs)
         slots = node.slots or (0,) * len(edges)
         for edge, slot, gi in zip(edges, slots, gs, strict=True):
-            if edge is None or gi is None or (self._needed is not None and edge not in self._needed):
+            if edge is None or gi is None:
+                continue
+            if self._needed is not None and edge not in self._needed:
                 continue
             shape, dtype = (edge.shape, edge.dtype) if edge.outs is None else edge.outs[slot]
             self._push(edge, slot, fit(gi, shape, dtype, node))

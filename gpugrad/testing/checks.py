@@ -75,7 +75,7 @@ def own_memory(call: Call, device: Device) -> None:
 
 
 def _share(a: Any, b: Any) -> bool:
-    return backends.for_array(a).shares_memory(a, b)
+    return type(a) is type(b) and backends.for_array(a).shares_memory(a, b)
 
 
 def layouts(call: Call, device: Device) -> None:

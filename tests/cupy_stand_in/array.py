@@ -66,6 +66,8 @@ def view(parent: ndarray, value: np.ndarray[Any, Any]) -> ndarray:
     """A result that shares the parent's memory, or a copy where NumPy had to copy."""
     if value.size and not np.may_share_memory(value, parent._np):
         return fresh(value)
+    if not value.flags.writeable:  # NumPy hands diagonals and broadcasts out read-only
+        value.flags.writeable = True
     made = object.__new__(ndarray)
     made._np, made._device, made._block = value, parent._device, parent._block
     made.base = parent if parent.base is None else parent.base

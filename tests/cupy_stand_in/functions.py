@@ -25,6 +25,7 @@ _TAKES_BF16 = _VIEWS | {
     "array", "ascontiguousarray", "concatenate", "concat", "copy", "empty_like", "full_like",
     "ones_like", "roll", "stack", "sum", "take", "tile", "zeros_like", "matmul", "repeat",
     "result_type", "may_share_memory", "shares_memory", "asarray", "copyto", "broadcast_arrays",
+    "asnumpy", "full", "argwhere", "nonzero", "flatnonzero", "from_dlpack", "where", "tril", "triu",
 }  # fmt: skip
 _HOST_RESULTS = {"result_type", "can_cast", "ndim", "shape", "size", "isscalar", "shares_memory",
                  "may_share_memory", "min_scalar_type"}  # fmt: skip
@@ -241,7 +242,8 @@ def _filled(value: Any) -> Callable[..., ndarray]:
         if type(a) is not ndarray:
             raise TypeError(f"Unsupported type {type(a)}")
         made = fresh(np.empty_like(a._np, dtype, order, shape=shape))  # type: ignore[call-overload]
-        made._np[...] = value
+        if value is not None:
+            made._np[...] = value
         return made
 
     return run
@@ -294,7 +296,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "lexsort": lexsort, "searchsorted": searchsorted, "bincount": bincount, "matmul": matmul,
     "tri": tri, "tril": _triangle(True), "triu": _triangle(False), "concatenate": concatenate,
     "concat": concatenate, "stack": stack, "zeros_like": _filled(0), "ones_like": _filled(1),
-    "empty_like": _filled(np.uint8(255)), "full": full, "empty": empty, "asnumpy": asnumpy,
+    "empty_like": _filled(None), "full": full, "empty": empty, "asnumpy": asnumpy,
     "from_dlpack": from_dlpack, "broadcast_arrays": broadcast_arrays, "may_share_memory": asking,
     "shares_memory": shares_memory,
 }  # fmt: skip

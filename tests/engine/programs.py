@@ -353,6 +353,14 @@ def _view_of(c, shape):
     return lambda t: t.narrow(a, 0, -(-n // 2)) if _torch(t) else t.chunk(2, a)[0]
 
 
+def _repeats(t: Any) -> bool:
+    """Whether two elements are one in memory: PyTorch refuses some writes to such a tensor."""
+    places = np.zeros((), dtype=int)
+    for n, stride in zip(t.shape, t.stride(), strict=True):
+        places = np.add.outer(places, np.arange(n) * stride)
+    return len(np.unique(places)) < places.size
+
+
 def _torch(t: Any) -> bool:
     return type(t).__module__.startswith("torch")
 
@@ -396,7 +404,7 @@ def _write(c, shape, pool, like):
     if name == "masked_tensor":
         return lambda lib, p, t: t.masked_fill_(p[j] > 0, p[k].mean())
     if name == "masked_scatter_":
-        return lambda lib, p, t: t.masked_scatter_(t > 0, p[j].expand(t.shape))
+        return lambda lib, p, t: t.masked_scatter_(t > 0, p[j].expand(t.shape) * 1)
     if name == "where_out":
         return lambda lib, p, t: t.copy_(lib.where(t > 0, t, p[j]))
     if name == "addcmul_":
@@ -471,7 +479,7 @@ def write(c, pool):
     if i is None:
         return None
     act = _write(c, _shape(pool[i]), pool, pool[i])
-    return None if act is None else lambda lib, p: act(lib, p, p[i])
+    return None if act is None or _repeats(pool[i]) else lambda lib, p: act(lib, p, p[i])
 
 
 @step
@@ -487,6 +495,8 @@ def write_part(c, pool):
         part = look(pool[i].detach())
     except Exception:
         return None
+    if _repeats(part):
+        return None
     act = _write(c, _shape(part), pool, part)
     return None if act is None else lambda lib, p: _nothing(act(lib, p, look(p[i])))
 
@@ -499,7 +509,7 @@ def _nothing(_):
 def write_unrecorded(c, pool):
     i = c.var(pool)
     act = _write(c, _shape(pool[i]), pool, pool[i])
-    if act is None:
+    if act is None or _repeats(pool[i]):
         return None
 
     def run(lib, p):
@@ -556,8 +566,10 @@ def unrecorded(c, pool):
 
 @step
 def toggle(c, pool):
-    i, value = c.var(pool), c.yes()
-    return lambda lib, p: _nothing(p[i].requires_grad_(value))
+    # A view follows its base's flag in PyTorch, though it was made before.
+    i = c.var(pool, lambda t: not t._is_view() and all(v._base is not t for v in pool))
+    value = c.yes()
+    return None if i is None else lambda lib, p: _nothing(p[i].requires_grad_(value))
 
 
 @step

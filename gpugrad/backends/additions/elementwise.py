@@ -36,9 +36,22 @@ def _divisions(lib: Any) -> dict[str, Any]:
             raise DivisionError(f"{name}: an integer divisor is 0; divisors must be non-zero")
         return True
 
+    def exact(x: Any, y: Any) -> tuple[Any, Any]:
+        """Floor of the quotient and remainder with the divisor's sign, as NumPy has them.
+
+        CuPy's own are by ``floor(x / y)``, where the quotient may be rounded up to the next
+        integer, and a finite number by an infinite one is NaN.
+        """
+        r = lib.fmod(x, y)
+        turned = (r != 0) & ((r < 0) != (y < 0))
+        q = lib.rint((x - r) / y - turned)  # all but an integer: rint takes the rounding away
+        q = lib.where(q == 0, lib.copysign(q, x / y), q)
+        return lib.where(y == 0, x / y, q), lib.where(turned, r + y, r)
+
     def floor_divide(x: Any, y: Any) -> Any:
-        check("floor_divide", x, y)
-        return lib.floor_divide(x, y)
+        if check("floor_divide", x, y) or host:
+            return lib.floor_divide(x, y)
+        return exact(x, y)[0]
 
     def trunc_divide(x: Any, y: Any) -> Any:
         if not check("div", x, y):
@@ -46,9 +59,10 @@ def _divisions(lib: Any) -> dict[str, Any]:
         return (x - lib.fmod(x, y)) // y
 
     def remainder(x: Any, y: Any) -> Any:
-        r = lib.remainder(x, y)
+        whole = check("remainder", x, y)
+        r = lib.remainder(x, y) if whole or host else exact(x, y)[1]
         # A remainder of zero has the sign of the dividend; the libraries give the divisor's.
-        return r if check("remainder", x, y) else lib.where(r == 0, lib.copysign(r, x), r)
+        return r if whole else lib.where(r == 0, lib.copysign(r, x), r)
 
     def fmod(x: Any, y: Any) -> Any:
         check("fmod", x, y)

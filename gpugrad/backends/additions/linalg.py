@@ -6,6 +6,7 @@ factored raise a LinAlgError that says which of the stack it is.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +33,7 @@ def build(lib: Any) -> dict[str, Any]:
     """Products, factorisations and solvers for arrays of ``lib``."""
     multiply: Callable[[Any, Any], Any] = lib.matmul
     la = lib.linalg
+    strict = _strict(lib)
 
     def matmul(a: Any, b: Any) -> Any:
         """``a @ b``; a stack times one matrix is one large product instead of many small ones."""
@@ -44,13 +46,15 @@ def build(lib: Any) -> dict[str, Any]:
     def each(name: str, why: str, fn: Callable[..., Any], a: Any, *rest: Any) -> Any:
         """Call a routine of the library; name the matrix at fault if it refuses."""
         try:
-            return fn(a, *rest)
+            with strict():
+                return fn(a, *rest)
         except np.linalg.LinAlgError:
             if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
                 raise
             for i in np.ndindex(*a.shape[:-2]):
                 try:
-                    fn(a[i], *(lib.broadcast_to(r, a.shape[:-2] + r.shape[-2:])[i] for r in rest))
+                    with strict():
+                        fn(a[i], *(lib.broadcast_to(r, a.shape[:-2] + r.shape[-2:])[i] for r in rest))
                 except np.linalg.LinAlgError:
                     which = f"matrix of batch {', '.join(map(str, i))}" if i else "matrix"
                     raise LinAlgError(f"{name}: the {which} {why}") from None
@@ -63,6 +67,7 @@ def build(lib: Any) -> dict[str, Any]:
         """Solution of ``a @ x = b`` for matrices ``b``."""
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         a = lib.broadcast_to(a, batch + a.shape[-2:])
+        b = lib.broadcast_to(b, batch + b.shape[-2:])
         return each("linalg.solve", "is singular", la.solve, a, b)
 
     def lower_solve(a: Any, b: Any, unit: bool) -> Any:
@@ -199,6 +204,15 @@ def build(lib: Any) -> dict[str, Any]:
         "matrix_exp": matrix_exp, "pinv": pinv, "lstsq_svd": lstsq,
         "linalg_solve": linalg_solve, "linalg_cross": linalg_cross,
     }  # fmt: skip
+
+
+def _strict(lib: Any) -> Callable[[], Any]:
+    """A context in which the library looks for failures: CuPy does not, it would have to wait."""
+    if lib is np:
+        return contextlib.nullcontext
+    import cupyx
+
+    return lambda: cupyx.errstate(linalg="raise")
 
 
 def _pade(order: int) -> list[float]:

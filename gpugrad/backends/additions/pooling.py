@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from gpugrad.backends.additions.convolution import Pairs, Sizes, out_sizes, windows
+from gpugrad.backends.additions.indexing import combine
 
 
 def counts(size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs,
@@ -99,8 +102,13 @@ def build(lib: Any) -> dict[str, Any]:
         """Zeros of spatial sizes ``size`` with ``g`` added at its places."""
         n = math.prod(size)
         total = g.shape[0] * g.shape[1] * n
-        found = lib.bincount(flat(index, n).reshape(-1), g.reshape(-1), total)
-        return found.astype(g.dtype).reshape(*g.shape[:2], *size)
+        places, values = flat(index, n).reshape(-1), g.reshape(-1)
+        if lib is np:
+            found = np.bincount(places, values, total).astype(g.dtype)
+        else:  # CuPy's adds atomically, in whatever order the threads come
+            found = lib.zeros((total, 1), dtype=g.dtype)
+            combine(lib, lib.add, found, places, values[:, None])
+        return found.reshape(*g.shape[:2], *size)
 
     def divided(x: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, include: bool,
                 divisor: int | None) -> Any:  # fmt: skip

@@ -16,11 +16,11 @@ def build(lib: Any) -> dict[str, Any]:
         if lib is np:
             return function.accumulate(x, axis=axis)
         step, n = 1, x.shape[axis]
-        x = lib.moveaxis(x, axis, 0)
+        x = lib.moveaxis(x, axis, 0) if n > 1 else x.copy()
         while step < n:  # each round doubles how far an element has looked back
             x = lib.concatenate((x[:step], function(x[step:], x[:-step])))
             step *= 2
-        return lib.moveaxis(x, 0, axis)
+        return lib.moveaxis(x, 0, axis) if n > 1 else x
 
     def typed(scan: Any, x: Any, axis: int, dtype: Any) -> Any:
         wanted = dtype.np if isinstance(dtype, DType) else dtype
