@@ -22,13 +22,9 @@ def device_count() -> int:
     if importlib.util.find_spec("cupy") is None:
         return 0
     try:
-        return backends.cuda().device_count()  # type: ignore[attr-defined, no-any-return]
+        return backends.cuda().device_count()
     except DeviceError:
         return 0
-
-
-def _backend() -> Any:
-    return backends.cuda()
 
 
 def _index(device: Any) -> int:
@@ -42,17 +38,17 @@ def _index(device: Any) -> int:
 
 def current_device() -> int:
     """Ordinal of the current device."""
-    return _backend().current()  # type: ignore[no-any-return]
+    return backends.cuda().current()
 
 
 def set_device(device: Any) -> None:
     """Make a device current for this thread."""
-    _backend().make_current(_index(device))
+    backends.cuda().make_current(_index(device))
 
 
 def synchronize(device: Any = None) -> None:
     """Wait until all work queued on a device is done."""
-    _backend().synchronize(Device("cuda", _index(device)))
+    backends.cuda().synchronize(Device("cuda", _index(device)))
 
 
 def get_device_name(device: Any = None) -> str:
@@ -68,7 +64,7 @@ def get_device_capability(device: Any = None) -> tuple[int, int]:
 
 def get_device_properties(device: Any = None) -> Any:
     """Name, compute capability, memory and number of multiprocessors of a device."""
-    return _backend().properties(_index(device))
+    return backends.cuda().properties(_index(device))
 
 
 def is_bf16_supported() -> bool:
@@ -94,18 +90,18 @@ def default_generator(index: int) -> Generator:
 
 def memory_allocated(device: Any = None) -> int:
     """Bytes in use by tensors on a device."""
-    return _backend().memory(_index(device))["allocated"]  # type: ignore[no-any-return]
+    return backends.cuda().memory(_index(device))["allocated"]
 
 
 def memory_reserved(device: Any = None) -> int:
     """Bytes that the memory pool holds on a device, in use or cached."""
-    return _backend().memory(_index(device))["reserved"]  # type: ignore[no-any-return]
+    return backends.cuda().memory(_index(device))["reserved"]
 
 
 def empty_cache() -> None:
     """Give cached, unused device memory back to the driver."""
     if is_available():
-        _backend().empty_cache()
+        backends.cuda().empty_cache()
 
 
 class device:
@@ -116,8 +112,8 @@ class device:
 
     def __enter__(self) -> None:
         self._before = current_device()
-        _backend().make_current(self._wanted)
+        backends.cuda().make_current(self._wanted)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:  # fmt: skip
-        _backend().make_current(self._before)
+        backends.cuda().make_current(self._before)

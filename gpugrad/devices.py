@@ -34,6 +34,8 @@ class Device:
             index = int(ordinal)
         if kind not in KINDS:
             raise DeviceError(f"unknown device type {kind!r}; accepted: {', '.join(KINDS)}")
+        if index is not None and index < 0:
+            raise DeviceError(f"a device index cannot be negative, got {index}; accepted: 0, 1...")
         if kind != "cuda":
             if index not in (None, 0):
                 raise DeviceError(f"{kind} has a single device, got index {index}")

@@ -72,7 +72,7 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
             odd = odd or a is not None or op.arrays[min(len(arrays), last)] not in op.optional
             arrays.append(a)
     try:
-        if odd or first is None:
+        if odd or first is None or (kind is not _NDARRAY and backends.several):
             args, first = _checked(op, args)
             arrays = [a._array if isinstance(a, Tensor) else a for a in args]
         if op.normal:
@@ -91,7 +91,7 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         else:
             backend = backends.ARRAY_TYPES[type(first._array)]
             if half is not None:
-                arrays = [_to_f32(x) for x in arrays]
+                arrays = [backend.run(_to_f32, x) for x in arrays]
             out = backend.run(op.fn, backend.xp, *arrays, **settings)
             if half is not None:
                 wanted = settings.get("dtype") or half

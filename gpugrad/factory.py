@@ -146,7 +146,8 @@ def array_of(fill: Callable[[Any, Any], Any], shape: tuple[int, ...], dtype: DTy
     if device.type == "meta":
         return Spec(shape, dtype)
     backend = backends.for_device(device)
-    return backend.run(fill, backend.xp, dtype.np)
+    with backend.on(device):
+        return backend.run(fill, backend.xp, dtype.np)
 
 
 def _into(op_name: str, fill: Callable[[Any, Any], Any], shape: tuple[int, ...],

@@ -138,7 +138,8 @@ def _copy_kept(node: Node, i: int) -> Tensor:
     """A copy of kept input ``i``, with a history of its own that leads to where the input's did."""
     assert node.saved is not None
     value, edge = node.saved[i], node.edges[i]
-    copy = wrap((value if type(value) in backends.ARRAY_TYPES else value._array).copy())
+    array = value if type(value) in backends.ARRAY_TYPES else value._array
+    copy = wrap(backends.for_array(array).copy(array))
     if edge is not None:
         op = registry["clone"]
         slots = (node.slots[i],) if node.slots else None
@@ -250,7 +251,9 @@ def write_out(op: Op, result: Any, out: Any) -> Any:
         _check_out(op.name, r, o)
     for r, o in pairs:
         if o.shape != r.shape:
-            o._array = backends.for_array(o._array).xp.empty(r.shape, dtype=o._array.dtype)
+            backend = backends.for_array(o._array)
+            with backend.on(o.device):
+                o._array = backend.xp.empty(r.shape, dtype=o._array.dtype)
         assign(op.name, o, r)
     if not many:
         return out

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
 
+from gpugrad.errors import ArgumentError
+
 
 class Recorder(Protocol):
     """Something that watches ops go by: capture, anomaly mode, a profiler, a viewer."""
@@ -117,6 +119,8 @@ class set_grad_enabled(_Switch):
     """Switch recording on or off: takes effect at once, and undone when used in ``with``."""
 
     def __init__(self, mode: bool) -> None:
+        if not isinstance(mode, bool):
+            raise ArgumentError(f"set_grad_enabled: mode must be a bool, got {mode!r}")
         super().__init__(grad=bool(mode))
         self._outer = modes.grad
         modes.grad = bool(mode)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gpugrad import backends
 from gpugrad.devices import CPU, Device
 from gpugrad.errors import ArgumentError, SettingError
 
@@ -108,6 +109,8 @@ def generator_for(device: Device, generator: Generator | None = None) -> Generat
                 f"generator must be a gpugrad.Generator, got {type(generator).__name__}"
             )
         return generator
+    if device.type == "cuda" and device.index is None:
+        device = Device("cuda", backends.cuda().current())
     found = _defaults.get(device)
     if found is None:
         with _lock:

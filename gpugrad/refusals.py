@@ -79,11 +79,17 @@ def refuse_function(record: Function, args: tuple[Any, ...], kwargs: dict[str, A
         raise error
     if isinstance(error, GpugradError) and _names(record.name, str(error)):
         raise error
-    if kind is ArgumentError:
+    foreign = not isinstance(error, GpugradError)
+    if kind is ArgumentError or (foreign and any(isinstance(a, np.ndarray) for a in args)):
         for name, value in _not_tensors(record, args, kwargs, error):
             raise ArgumentError(f"{record.name}: {name} must be {_wanted(value)}") from error
     if isinstance(error, GpugradError):
         raise named(record.name, error)
+    if many := re.search(r"'(\w+)' object is not (?:iterable|subscriptable)", str(error)):
+        for name, value in _by_name(record, args, kwargs):
+            if type(value).__name__ == many[1]:
+                text = f"{record.name}: {name} must be a sequence, got {brief(value)}"
+                raise ArgumentError(text) from error
     shown = [brief(a) for a in args] + [f"{k}={brief(v)}" for k, v in kwargs.items()]
     raise kind(f"{record.name}: {_words(error)} (given {', '.join(shown)})") from error
 
@@ -156,10 +162,8 @@ def _wanted(value: Any) -> str:
 def _not_tensors(record: Function, args: tuple[Any, ...], kwargs: dict[str, Any],
                  error: Exception) -> Iterator[tuple[str, Any]]:  # fmt: skip
     """Arguments that are no tensors where the record's samples have some."""
-    code = record.fn.__code__
-    names = code.co_varnames[: code.co_argcount]
-    tensors = _tensor_parameters(record, names)
-    for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+    tensors = _tensor_parameters(record)
+    for name, value in _by_name(record, args, kwargs):
         if name not in tensors or isinstance(value, Tensor):
             continue
         if type(value) in (list, tuple) and all(isinstance(v, Tensor) for v in value):
@@ -171,11 +175,17 @@ def _not_tensors(record: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
         yield name, value
 
 
-def _tensor_parameters(record: Function, names: tuple[str, ...]) -> set[str]:
+def _by_name(record: Function, args: Any, kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    code = record.fn.__code__
+    names = code.co_varnames[: code.co_argcount]
+    return [*zip(names, args, strict=False), *kwargs.items()]
+
+
+def _tensor_parameters(record: Function) -> set[str]:
     samples = record.samples() if callable(record.samples) else record.samples
     found = {n for n, a in record.fn.__annotations__.items() if str(a).startswith("Tensor")}
     for sample in samples or ():
-        given = (*zip(names, sample.args, strict=False), *sample.kwargs.items())
+        given = _by_name(record, sample.args, sample.kwargs)
         found |= {n for n, v in given if _holds_array(v)}
     return found
 

@@ -44,6 +44,9 @@ class A:
             low, high = int(np.floor(self.low)), int(np.ceil(self.high))
             if not target.is_signed:
                 low, high = max(low, 0), max(high, 1)
+            if self.values == "distinct" and (size := int(np.prod(self.shape))) <= high - low:
+                chosen = low + rng.permutation(high - low)[:size]
+                return chosen.reshape(self.shape).astype(target.np)
             return np.asarray(rng.integers(low, max(high, low + 1), self.shape)).astype(target.np)
         size = int(np.prod(self.shape, dtype=np.int64))
         if self.values == "distinct":

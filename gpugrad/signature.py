@@ -191,7 +191,7 @@ def plain_value(op_name: str, name: str, kind: str, value: Any) -> Any:
         value = value.item() if not value.ndim else value
     if isinstance(value, np.generic):
         value = value.item()
-    right = {"bool": bool, "int": int, "float": (int, float), "str": str}[bare]
+    right: Any = {"bool": bool, "int": int, "float": (int, float), "str": str}[bare]
     if isinstance(value, right):
         return value
     if bare == "int" and hasattr(value, "__index__"):

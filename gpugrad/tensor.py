@@ -132,6 +132,8 @@ class Tensor(TensorMethods):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise ArgumentError(f"requires_grad must be a bool, got {value!r}")
         self.requires_grad_(value)
 
     @property
@@ -412,7 +414,10 @@ class Tensor(TensorMethods):
         return iter(self.unbind(0))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        if not isinstance(value, Tensor | int | float | np.generic):
+            raise ArgumentError(f"in: value must be a number or a Tensor, got {value!r}")
+        found: Any = self == value
+        return bool(found.any())
 
     def __repr__(self) -> str:
         from gpugrad.printing import render
@@ -440,11 +445,14 @@ class Tensor(TensorMethods):
                 )
             if self.is_inference():
                 raise AutogradError("a tensor made in inference_mode cannot require a gradient")
-            leaf = Leaf(self)
+            # One that was switched off comes back as the leaf of the graphs recorded before.
+            leaf = self.__dict__.pop("_leaf", None)
+            if leaf is None or (leaf.shape, leaf.dtype) != (self._array.shape, self._array.dtype):
+                leaf = Leaf(self)
             leaf.grad = self.__dict__.pop("_grad", None)
             self._node = leaf
         elif not requires_grad and self._node is not None:
-            self.__dict__["_grad"] = self._node.grad
+            self.__dict__["_leaf"], self.__dict__["_grad"] = self._node, self._node.grad
             self._node = None
         return self
 
@@ -509,6 +517,7 @@ class Tensor(TensorMethods):
         """Call ``hook(grad)`` whenever this tensor's gradient is computed; a result replaces it."""
         if self._node is None:
             raise AutogradError("register_hook: the tensor does not require a gradient")
+        _check_callable("register_hook", hook)
         return tape.add_tensor_hook(self._node, self._slot, hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> tape.Handle:
@@ -516,6 +525,7 @@ class Tensor(TensorMethods):
         leaf = self._node
         if type(leaf) is not Leaf:
             raise AutogradError("post accumulate grad hooks are for leaves that require a gradient")
+        _check_callable("register_post_accumulate_grad_hook", hook)
         if leaf.post_hooks is None:
             leaf.post_hooks = {}
         key = id(hook)
@@ -532,7 +542,8 @@ class Tensor(TensorMethods):
             raise AutogradError(
                 "deepcopy: only leaf tensors can be copied with their state; use detach().clone()"
             )
-        array = self._array if self.is_meta else self._array.copy()
+        array = self._array
+        array = array if self.is_meta else backends.for_array(array).copy(array)
         result = wrap(array, None, 0, None, type(self))
         memo[id(self)] = result
         if self._node is not None:
@@ -667,3 +678,8 @@ def check_mode(tensor: Tensor) -> None:
 
 
 __all__ = ["TENSOR_TYPES", "Size", "Tensor", "View", "from_data", "wrap"]
+
+
+def _check_callable(called: str, hook: Any) -> None:
+    if not callable(hook):
+        raise ArgumentError(f"{called}: hook must be callable, got {hook!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gpugrad import tape
+from gpugrad import backends, tape
 from gpugrad.errors import ArgumentError, AutogradError
 from gpugrad.modes import _Switch
 from gpugrad.tape import Engine, Leaf, start_gradient
@@ -59,6 +59,8 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         if not chosen:
             raise ArgumentError("backward: inputs is empty; leave it away to reach every leaf")
         for t in chosen:
+            if not isinstance(t, Tensor):
+                raise ArgumentError(f"backward: inputs must be tensors, got {type(t).__name__}")
             if type(t._node) is not Leaf:
                 raise AutogradError("backward: inputs must be leaf tensors that require a gradient")
         leaves = [t._node for t in chosen]
@@ -132,4 +134,4 @@ def _own(g: Any, like: Tensor) -> Tensor:
 
     array = np.asarray(g) if isinstance(g, np.generic) else g
     # The pass may have handed the same array to two inputs, or a view of the caller's gradient.
-    return wrap(array.copy())
+    return wrap(backends.for_array(array).copy(array))

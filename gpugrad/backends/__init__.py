@@ -8,29 +8,37 @@ first CUDA tensor is asked for and never before.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gpugrad.backends.base import Backend, Namespace, Places
 from gpugrad.backends.numpy import NUMPY
 from gpugrad.devices import Device
 from gpugrad.errors import DeviceError
 
+if TYPE_CHECKING:
+    from gpugrad.backends.cupy import CupyBackend
+
 __all__ = ["ARRAY_TYPES", "NUMPY", "Backend", "Namespace", "Places", "cuda", "for_array", "for_device"]
 
-_cuda: Backend | None = None
+_cuda: CupyBackend | None = None
+#: Whether two arrays of one class may be on two devices.
+several = False
 #: Array classes in use and whose they are; CuPy's joins when it is loaded.
 ARRAY_TYPES: dict[type, Backend] = {NUMPY.array_type: NUMPY}
 
 
-def cuda() -> Backend:
+def cuda() -> CupyBackend:
     """Return the CUDA backend, importing CuPy on the first call.
 
     Raises:
         DeviceError: if CuPy is not installed or no device answers; it says what mends it.
     """
-    global _cuda
+    global _cuda, several
     if _cuda is None:
         from gpugrad.backends.cupy import load
 
         _cuda = load()
+        several = _cuda.device_count() > 1
         ARRAY_TYPES[_cuda.array_type] = _cuda
     return _cuda
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from gpugrad.devices import Device
@@ -50,6 +51,14 @@ class Places:
         return tuple(places)
 
 
+def _copy(array: Any) -> Any:
+    return array.copy()
+
+
+def _write(target: Any, source: Any) -> None:
+    target[...] = source
+
+
 class Backend:
     """One array library.  Subclasses fill in the attributes and what differs."""
 
@@ -75,9 +84,17 @@ class Backend:
         """Call ``fn`` with floating-point warnings silenced, as IEEE results are wanted."""
         raise NotImplementedError
 
+    def on(self, device: Device) -> AbstractContextManager[Any]:
+        """A context in which fresh arrays are made on ``device``."""
+        return nullcontext()
+
+    def copy(self, array: Any) -> Any:
+        """A copy of an array on the device that it is on."""
+        return self.run(_copy, array)
+
     def copyto(self, target: Any, source: Any) -> None:
         """Write ``source`` (broadcast, cast without checks) into ``target``'s memory."""
-        target[...] = source
+        self.run(_write, target, source)
 
     def synchronize(self, device: Device | None = None) -> None:
         """Wait until queued work on ``device`` is done."""

@@ -116,14 +116,16 @@ def pin_memory(input: Tensor, device: Any = None) -> Tensor:
     """
     if input.device is not CPU:
         raise DeviceError(f"pin_memory: takes a tensor on cpu, got one on {input.device}")
-    pinned = backends.cuda().pin(input._array)  # type: ignore[attr-defined]
+    pinned = backends.cuda().pin(input._array)
     return wrap(pinned)
 
 
 @function(home="Tensor", samples=(), differentiable=False)
 def is_pinned(input: Tensor, device: Any = None) -> bool:
     """Whether the tensor lies in page-locked memory."""
-    base = getattr(input._array, "base", None)
+    base = input._array
+    while type(base) is np.ndarray:
+        base = base.base
     return type(base).__name__ == "PinnedMemoryPointer"
 
 

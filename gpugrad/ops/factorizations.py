@@ -195,6 +195,7 @@ def _values(name: str) -> Any:
     samples=[Sample(a) for a in _SPD])  # fmt: skip
 def eigvalsh(xp, A: Array, *, UPLO: str = "L") -> Array:
     """Eigenvalues of symmetric matrices, ascending; only the triangle ``UPLO`` is read."""
+    check_choice("linalg.eigvalsh", "UPLO", UPLO, ("L", "U"))
     return xp.eigh(A, UPLO)[0]
 
 

@@ -37,13 +37,12 @@ def drawn(kind: str, shape: tuple[int, ...], dtype: DType, device: Device,
         return Spec(shape, dtype)
     backend = backends.for_device(device)
     seed, offset = generator_for(device, generator).draw()
-    n = math.prod(shape)
-    if kind in ("integers", "permutation"):
-        array = getattr(philox, kind)(backend.library, seed, offset, n, *args)
-    else:
-        array = backend.run(getattr(philox, kind), backend.library, seed, offset, n, dtype.np)
-    array = array.reshape(shape)
-    return array if array.dtype == dtype.np else array.astype(dtype.np)
+    more = args if kind in ("integers", "permutation") else (dtype.np,)
+    with backend.on(device):
+        array = backend.run(getattr(philox, kind), backend.library, seed, offset,
+                            math.prod(shape), *more)  # fmt: skip
+        array = array.reshape(shape)
+        return array if array.dtype == dtype.np else array.astype(dtype.np)
 
 
 def _made(

@@ -95,6 +95,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     """View with one dimension cut into several, one of whose sizes may be -1."""
     dim = wrap_dim("unflatten", dim, input.ndim)
+    sizes = int_tuple("unflatten", "sizes", sizes)
     if input.ndim == 0 or not sizes:
         raise SettingError("unflatten: takes a tensor with dimensions and at least one size")
     known = 1

@@ -18,6 +18,7 @@ from gpugrad.errors import (
 from gpugrad.functional_namespace import F
 from gpugrad.op import Array, Index, Int, function, op
 from gpugrad.samples import A, Sample
+from gpugrad.signature import plain_int
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, from_data, wrap
 
@@ -212,7 +213,8 @@ def histogram(input: Tensor, bins: Any, *, range: tuple[float, float] | None = N
 
     The last bin holds both its ends; elements outside and NaN are not counted.
     """
-    if range is not None and (not isinstance(range, tuple | list) or len(range) != 2):
+    given: Any = range
+    if not (given is None or (isinstance(given, tuple | list) and len(given) == 2)):
         raise ArgumentError(f"histogram: range must be two numbers (low, high), got {range!r}")
     if range is not None and isinstance(bins, Tensor):
         raise ArgumentError("histogram: takes a range only where bins is a number")
@@ -221,6 +223,7 @@ def histogram(input: Tensor, bins: Any, *, range: tuple[float, float] | None = N
     if isinstance(bins, Tensor):
         edges = F.astype(bins, input.dtype)
     else:
+        bins = plain_int("histogram", "bins", bins)
         if bins <= 0:
             raise SettingError(f"histogram: bins must be positive, got {bins}")
         low, high = _limits("histogram", input, *(range or (0.0, 0.0)))

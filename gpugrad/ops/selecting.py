@@ -160,7 +160,7 @@ def unravel_index(xp, indices: Index, *, shape: int | tuple[int, ...]) -> tuple[
     """Coordinates in an array of ``shape`` of places in its flattened form, one tensor per dim."""
     if indices.dtype.kind not in "iu":
         raise DTypeError(f"unravel_index: indices must be integers, got {indices.dtype}")
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    shape = signature.int_tuple("unravel_index", "shape", shape)
     size = 1
     for n in shape:
         size *= n

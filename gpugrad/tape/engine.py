@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,7 +14,14 @@ import numpy as np
 from gpugrad import backends, dtypes
 from gpugrad.backends.numpy import quiet
 from gpugrad.dtypes import DType
-from gpugrad.errors import AutogradError, DTypeError, ShapeError
+from gpugrad.errors import (
+    ArgumentError,
+    AutogradError,
+    DeviceError,
+    DTypeError,
+    NotSupportedError,
+    ShapeError,
+)
 from gpugrad.functional_namespace import F
 from gpugrad.modes import modes
 from gpugrad.tape.nodes import HOST, Leaf, Node
@@ -31,7 +39,10 @@ def _own(g: Any, spare: int) -> Any:
     """
     if isinstance(g, np.generic):
         return np.asarray(g)
-    return g if g.base is None and getrefcount(g) <= spare else g.copy()
+    if g.base is None and getrefcount(g) <= spare:
+        return g
+    library = backends.ARRAY_TYPES.get(type(g))
+    return g.copy() if library is None else library.copy(g)
 
 
 class _Counter:
@@ -103,7 +114,7 @@ class Engine:
     def _add(self, a: Any, b: Any) -> Any:
         if not self._create and isinstance(a, HOST):
             return backends.NUMPY.run(np.add, a, b)
-        return a + b
+        return a + b if self._create else backends.for_array(a).run(operator.add, a, b)
 
     def run(self) -> None:
         """Visit nodes, newest first, until no gradient is waiting."""
@@ -227,6 +238,11 @@ class Engine:
             after = hook(self._lift(before))
             if after is None:
                 continue
+            if not hasattr(after, "_array"):
+                raise ArgumentError(
+                    f"a hook on a gradient returned {type(after).__name__}; it must return a "
+                    "Tensor of the same shape, or None"
+                )
             if after.shape != before.shape:
                 raise ShapeError(
                     f"a hook on a gradient of shape {tuple(before.shape)} returned "
@@ -286,8 +302,17 @@ def _fill_missing(node: Any, g: list[Any], create: bool) -> Any:
 def _zeros(shape: tuple[int, ...], dtype: Any, like: Any, create: bool) -> Any:
     array = like._array if create else like
     library = backends.NUMPY if isinstance(array, HOST) else backends.for_array(array)
-    zeros = library.xp.zeros(shape, dtype=dtype)
+    zeros = library.run(lambda _: library.xp.zeros(shape, dtype=dtype), array)
     return F.wrap(zeros, None) if create else zeros
+
+
+def _cast(g: Any, dtype: Any) -> Any:
+    return g.astype(dtype)
+
+
+def _folded(xp: Any, g: Any, axes: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    g = xp.sum(g, axis=axes, keepdims=True) if axes else g
+    return g if g.shape == shape else xp.reshape(g, shape)
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any, node: Any) -> Any:
@@ -307,18 +332,18 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, node: Any) -> Any:
                 "a gradient must have the input's shape or one that it broadcasts to"
             )
         tensor = not isinstance(g, HOST) and hasattr(g, "_node")
-        xp: Any = F if tensor else backends.NUMPY.xp if isinstance(g, HOST) else (
-            backends.for_array(g).xp)  # fmt: skip
         axes = (*range(lead), *ones)
-        g = xp.sum(g, axis=axes, keepdims=True) if axes else g
-        if g.shape != shape:
-            g = xp.reshape(g, shape)
+        if tensor:
+            g = _folded(F, g, axes, shape)
+        else:
+            library = backends.NUMPY if isinstance(g, HOST) else backends.for_array(g)
+            g = library.run(_folded, library.xp, g, axes, shape)
     if hasattr(g, "_node"):
         return g if g._array.dtype == dtype else F.astype(g, dtypes.from_numpy(dtype))
     if g.dtype == dtype:
         return g
     library = backends.NUMPY if isinstance(g, HOST) else backends.for_array(g)
-    return library.run(g.astype, dtype)
+    return library.run(_cast, g, dtype)
 
 
 def check_anomaly(node: Any, gs: Iterable[Any]) -> None:
@@ -368,16 +393,26 @@ def start_gradient(tensor: Tensor, gradient: Any, create_graph: bool, caller: st
         )
         raise AutogradError(f"{caller}: the tensor does not require a gradient: {why}")
     array = tensor._array
+    if type(array) not in backends.ARRAY_TYPES:
+        raise NotSupportedError(f"{caller}: a tensor on the meta device has no data for a gradient")
     if gradient is None:
         if math.prod(array.shape) != 1:
             raise AutogradError(
                 f"{caller}: a gradient can be started by itself only for a scalar; the output has "
                 f"shape {tuple(array.shape)}: reduce it, or pass a gradient of that shape"
             )
-        ones = backends.for_array(array).xp.ones_like(array)
+        backend = backends.for_array(array)
+        ones = backend.run(backend.xp.ones_like, array)
         return F.wrap(ones, None) if create_graph else ones
     if not hasattr(gradient, "_array"):
-        raise AutogradError(f"{caller}: gradients must be tensors or None, got {type(gradient)}")
+        raise ArgumentError(
+            f"{caller}: gradients must be tensors or None, got {type(gradient).__name__}"
+        )
+    if gradient.device != tensor.device:
+        raise DeviceError(
+            f"{caller}: a gradient on {gradient.device} for an output on {tensor.device}; they "
+            "must be on one device"
+        )
     if tuple(gradient.shape) != tuple(array.shape):
         raise ShapeError(
             f"{caller}: gradient of shape {tuple(gradient.shape)} for an output of shape "

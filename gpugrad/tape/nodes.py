@@ -108,7 +108,8 @@ class Node:
         first = g if self.outs is None or type(g) is not tuple else g[0]
         backend = backends.NUMPY if isinstance(first, HOST) else backends.for_array(first)
         if first.dtype in HALF_NP and self.op.half == "f32":
-            g = tuple(up(x) for x in g) if type(g) is tuple else up(g)
+            many = type(g) is tuple
+            g = tuple(backend.run(up, x) for x in g) if many else backend.run(up, g)
             fn = self.plan.variant("halves")
         else:
             fn = self.plan.variant("arrays")
@@ -169,7 +170,13 @@ class Leaf:
         return ()
 
     def accumulate(self, g: Any, create_graph: bool) -> None:
-        """Add to ``.grad``; ``g`` is an array of our own, or a tensor when recorded."""
+        """Add to ``.grad``; ``g`` is an array of our own, or a tensor when recorded.
+
+        Nothing happens if the tensor is gone, or is no leaf any more: ``requires_grad_(False)``.
+        """
+        tensor = self.tensor()
+        if tensor is None or tensor._node is not self:
+            return
         with _accumulation:
             if self.grad is None:
                 self.grad = g if create_graph else F.wrap(g, None)
@@ -181,7 +188,6 @@ class Leaf:
                 if self.grad._storage is not None:
                     self.grad._storage.bump()
         if self.post_hooks:
-            tensor = self.tensor()
             for hook in list(self.post_hooks.values()):
                 hook(tensor)
 

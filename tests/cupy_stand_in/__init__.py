@@ -5,11 +5,13 @@ behind ``gpugrad.backends.cupy`` runs without a device.  Use it in a process of 
 
 What it emulates, after CuPy 14.2:
 
-- ``ndarray`` is a class of its own over hidden memory.  It never turns into a NumPy array by itself:
-  ``np.asarray(x)``, and a NumPy array with dims beside it in an operator or function, raise TypeError.
+- ``ndarray`` is a class of its own over hidden memory.  It never turns into a NumPy array by
+  itself: ``np.asarray(x)``, and a NumPy array beside it in an operator or function, raise
+  TypeError.
 - Every result is an array, also one without dims; there are no scalars.
 - Only names that CuPy has, with CuPy's parameters and, for ufuncs, its dtypes: see ``api.json``.
-  bfloat16 is taken only where CuPy has a loop for it (``where`` has none), and by copies.
+  bfloat16 is taken only where CuPy has a loop for it (``where`` has none), and by copies; its
+  scalars are refused, as nothing shows that CuPy takes them.
 - Views have the root as ``base``, what ``as_strided`` makes has none; memory comes in blocks of 512
   bytes, counted by the pool, and fresh memory holds rubbish.
 - Index arrays wrap around instead of raising; an assignment that hits one element twice with

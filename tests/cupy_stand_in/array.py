@@ -74,7 +74,7 @@ def view(parent: ndarray, value: np.ndarray[Any, Any]) -> ndarray:
     return made
 
 
-class ndarray:  # noqa: N801
+class ndarray:
     """See the package's note."""
 
     __slots__ = ("__weakref__", "_block", "_device", "_np", "base")
@@ -118,7 +118,8 @@ class ndarray:  # noqa: N801
             "a NumPy array explicitly."
         )
 
-    def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> Any:
+    def get(self, stream: Any = None, order: str = "C", out: Any = None,
+            blocking: bool = True) -> Any:  # fmt: skip
         return np.array(self._np, order=order)  # type: ignore[call-overload]
 
     def item(self, *args: Any) -> Any:

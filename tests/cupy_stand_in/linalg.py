@@ -17,7 +17,7 @@ _config = {"linalg": "ignore"}
 @contextlib.contextmanager
 def errstate(*, divide: Any = None, over: Any = None, under: Any = None, invalid: Any = None,
              linalg: Any = None) -> Iterator[None]:  # fmt: skip
-    """``cupyx.errstate``: with ``linalg="raise"`` failures are looked for, at the cost of a wait."""
+    """``cupyx.errstate``: with ``linalg="raise"`` failures are looked for, which costs a wait."""
     before = _config["linalg"]
     _config["linalg"] = linalg or before
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+import weakref
+from typing import Any, Self
 
 import numpy as np
 
 _ROUND = 512
 #: Live blocks by address, so that an address from outside finds its memory.
-blocks: dict[int, Any] = {}
+blocks: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
 class Devices(threading.local):
@@ -39,7 +40,7 @@ class Device:
             raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
         DEVICES.current = self.id
 
-    def __enter__(self) -> Device:
+    def __enter__(self) -> Self:
         self._before.append(DEVICES.current)
         self.use()
         return self
@@ -96,6 +97,10 @@ class MemoryPointer:
         if not self.mem.size or 0 in shape:
             return np.empty(shape, dtype)
         return np.ndarray(shape, dtype, self.mem.bytes, self._offset, strides)
+
+
+class PinnedMemoryPointer(bytearray):
+    """Page-locked memory of the host; here, any."""
 
 
 class Pool:

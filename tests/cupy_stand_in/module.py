@@ -11,12 +11,20 @@ import numpy as np
 from cupy_stand_in import linalg as linalg_functions
 from cupy_stand_in.array import ndarray
 from cupy_stand_in.functions import API, as_strided
-from cupy_stand_in.memory import DEVICES, CUDARuntimeError, Device, Devices, Pool
+from cupy_stand_in.memory import (
+    DEVICES,
+    CUDARuntimeError,
+    Device,
+    Devices,
+    PinnedMemoryPointer,
+    Pool,
+)
 from cupy_stand_in.ufuncs import ufunc
 
-_TYPES = ("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
-          "float32", "float64", "intp", "inf", "nan", "pi", "e", "newaxis", "dtype", "iinfo",
-          "finfo")  # fmt: skip
+_TYPES = (
+    "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
+    "float32", "float64", "intp", "inf", "nan", "pi", "e", "newaxis", "dtype", "iinfo", "finfo",
+)  # fmt: skip
 
 
 def _module(name: str, **values: Any) -> types.ModuleType:
@@ -39,7 +47,8 @@ def build(devices: int, functions: dict[str, Any], linear: dict[str, Any]) -> di
         "cupy.cuda.runtime", getDeviceCount=lambda: devices, CUDARuntimeError=CUDARuntimeError,
         getDeviceProperties=_properties, getDevice=lambda: DEVICES.current,
     )  # fmt: skip
-    cuda = _module("cupy.cuda", runtime=runtime, Device=Device, is_available=lambda: True)
+    cuda = _module("cupy.cuda", runtime=runtime, Device=Device, is_available=lambda: True,
+                   alloc_pinned_memory=PinnedMemoryPointer)  # fmt: skip
     tricks = _module("cupy.lib.stride_tricks", as_strided=as_strided)
     lib = _module("cupy.lib", stride_tricks=tricks)
     linalg = _module("cupy.linalg", **linear)

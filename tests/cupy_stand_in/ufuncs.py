@@ -22,7 +22,7 @@ def _fits(value: Any, dtype: np.dtype[Any]) -> bool:
     return bool(np.can_cast(value.dtype, dtype, "safe"))
 
 
-class ufunc:  # noqa: N801
+class ufunc:
     """One elementwise function with its loops, such as ``ff->f``."""
 
     def __init__(self, name: str, loops: str) -> None:
@@ -35,8 +35,9 @@ class ufunc:  # noqa: N801
         return f"<ufunc 'cupy_{self.name}'>"
 
     def _loop(self, values: list[Any], dtype: Any) -> tuple[list[Any], list[Any]]:
-        if all(type(v) in _WEAK for v in values):
-            values = [np.asarray(v)[()] for v in values]
+        strong = [v.dtype.kind for v in values if type(v) not in _WEAK]
+        if set(strong) <= {"b"}:  # nothing says how wide a number is
+            values = [np.asarray(v)[()] if type(v) is not bool else v for v in values]
         for loop in self.types:
             ins, outs = ([_dtype(c) for c in part] for part in loop.split("->"))
             fits = outs[0] == dtype if dtype is not None else all(map(_fits, values, ins))
@@ -54,6 +55,8 @@ class ufunc:  # noqa: N801
         for a in args:
             if type(a) is not ndarray and not isinstance(a, SCALARS):
                 raise TypeError(f"Unsupported type {type(a)}")
+            if getattr(a, "dtype", None) == BF16 and isinstance(a, np.generic):
+                raise TypeError("bfloat16 scalars are not known to work in CuPy")
         if where is not True:
             raise NotImplementedError("the stand-in has no where=")
         values = [host(a) for a in args]
@@ -86,7 +89,9 @@ def _into(out: Any, result: Any, casting: str) -> Any:
 
 
 def _floor_divide(x: Any, y: Any) -> Any:
-    return np.floor(x / y) if x.dtype.kind == "f" else np.where(y == 0, 0, x // np.where(y == 0, 1, y))
+    if x.dtype.kind == "f":
+        return np.floor(x / y)
+    return np.where(y == 0, 0, x // np.where(y == 0, 1, y))
 
 
 def _remainder(x: Any, y: Any) -> Any:

@@ -93,7 +93,7 @@ def _joins(a: Any, b: Any) -> bool:
 def unary(c, pool):
     i = c.var(pool, is_float)
     name = c.of(["tanh", "sin", "cos", "sigmoid", "neg", "square", "abs", "relu", "atan", "erf",
-                 "exp", "softplus", "clone", "sign", "log1p_abs"])  # fmt: skip
+                 "exp", "softplus", "clone", "log1p_abs"])  # fmt: skip
     if name == "exp":
         return lambda lib, p: (p[i].clamp(max=1.0)).exp()
     if name == "softplus":
@@ -107,13 +107,11 @@ def unary(c, pool):
 def binary(c, pool):
     i = c.var(pool)
     j = c.var(pool, lambda t: _joins(pool[i], t))
-    name = c.of(["add", "mul", "sub", "div", "maximum", "atan2", "hypot", "where", "lerp", "rsub"])
+    name = c.of(["add", "mul", "sub", "div", "maximum", "atan2", "hypot", "where", "rsub"])
     if name == "div":
         return lambda lib, p: p[i] / (p[j].abs() + 1)
     if name == "where":
         return lambda lib, p: lib.where(p[i] > p[j], p[i], p[j] * 2)
-    if name == "lerp":
-        return lambda lib, p: lib.lerp(p[i], p[j].expand_as(p[i] + p[j]), 0.3)
     if name == "atan2":
         return lambda lib, p: lib.atan2(p[i], p[j].abs() + 1)
     if name == "hypot":
@@ -185,7 +183,8 @@ def along(c, pool):
     if name == "diff":
         return lambda lib, p: lib.diff(p[i], dim=dim)
     if name == "median":
-        return lambda lib, p: p[i].median(dim)[0]
+        # Of an expanded tensor PyTorch's is wrong.
+        return lambda lib, p: p[i].contiguous().median(dim)[0]
     if name == "normalize":
         return lambda lib, p: lib.nn.functional.normalize(p[i], dim=dim)
     if name == "argsort_gather":
@@ -410,7 +409,7 @@ def _write(c, shape, pool, like):
     if name == "addcmul_":
         return lambda lib, p, t: t.addcmul_(p[j], p[k])
     if name == "lerp_":
-        return lambda lib, p, t: t.lerp_(p[j].expand_as(t), 0.25)
+        return lambda lib, p, t: t.lerp_(p[j].expand_as(t), p[k].expand_as(t))
     if name == "iadd":
         def iadd(lib, p, t):
             t += p[j]
@@ -522,7 +521,9 @@ def write_unrecorded(c, pool):
 @step
 def become(c, pool):
     """A tensor becomes a view of itself."""
-    i = c.var(pool, lambda t: not (t.is_leaf and t.requires_grad))
+    # PyTorch's other views of it would then depend on the new tensor, ours depend on the memory.
+    i = c.var(pool, lambda t: not (t.is_leaf and t.requires_grad or t.retains_grad)
+              and all(v._base is not t for v in pool))  # fmt: skip
     if i is None:
         return None
     name, ndim = c.of(["t_", "unsqueeze_", "squeeze_", "transpose_"]), pool[i].ndim
@@ -585,13 +586,12 @@ def drop(c, pool):
 
 @step
 def hook(c, pool):
-    i, kind = c.var(pool, lambda t: t.requires_grad), c.below(3)
+    # PyTorch forgets the hooks of a view when its memory is written, also under no_grad.
+    i, kind = c.var(pool, lambda t: t.requires_grad and not t._is_view()), c.below(3)
     if i is None:
         return None
 
     def run(lib, p):
-        seen = p[0]._fuzz_seen if False else None
-        assert seen is None
         if kind == 0:
             p[i].register_hook(lambda g: g * 2)
         elif kind == 1:
@@ -623,9 +623,10 @@ def backward(c, pool):
 def grad(c, pool):
     """Gradients with respect to leaves and intermediates, recorded."""
     i = c.var(pool, lambda t: t.requires_grad and is_float(t))
-    j, k = (c.var(pool, lambda t: t.requires_grad and is_float(t)) for _ in range(2))
+    # PyTorch skips the hooks of one of several inputs if that is not a leaf.
+    j, k = (c.var(pool, lambda t: t.requires_grad and not t._backward_hooks) for _ in range(2))
     create = c.below(3) != 2
-    if i is None:
+    if i is None or j is None or k is None:
         return None
 
     def run(lib, p):
@@ -649,6 +650,5 @@ def zero_grads(c, pool):
 
 @step
 def write_data(c, pool):
-    i = c.var(pool)
-    value = c.of([0.5, 2.0])
-    return lambda lib, p: _nothing(p[i].data.mul_(value))
+    i, value = c.var(pool, lambda t: not _repeats(t)), c.of([0.5, 2.0])
+    return None if i is None else lambda lib, p: _nothing(p[i].data.mul_(value))

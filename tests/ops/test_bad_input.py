@@ -1,11 +1,10 @@
 """Calls that must be refused, broken out of the records' own samples; no op is named here.
 
-A refusal is one exception of ``gpugrad.errors`` that begins with the op's name, and it leaves every
-tensor of the call as it was.  Whether a broken call must be refused is in doubt for some (a list may
-stand for a tensor, a changed shape may fit): there PyTorch decides, where it is installed.
+A refusal is one exception of ``gpugrad.errors`` that begins with the op's name, and it leaves
+every tensor of the call as it was.  Whether a broken call must be refused is in doubt for some (a
+list may stand for a tensor, a changed shape may fit): there PyTorch decides, where it is installed.
 """
 
-import importlib.util
 import inspect
 import re
 import warnings
@@ -17,9 +16,9 @@ import pytest
 
 import gpugrad as gg
 from gpugrad import dtypes, signature
-from gpugrad.errors import ArgumentError, GpugradError
+from gpugrad.errors import GpugradError
 from gpugrad.op import REQUIRED, Function, Op, registry
-from gpugrad.samples import A, Sample, Writing
+from gpugrad.samples import Sample, Writing
 from gpugrad.tensor import Tensor
 from gpugrad.testing.against_torch import counterpart, to_torch
 from gpugrad.testing.calls import Call, Slot, claimed_dtypes, fill, key, samples_of
@@ -27,11 +26,41 @@ from gpugrad.testing.calls import Call, Slot, claimed_dtypes, fill, key, samples
 RECORDS = {key(r): r for r in registry if samples_of(r)}
 #: Functions that make a tensor of whatever they are given, or answer for any object.
 ANY_DATA = {"tensor", "as_tensor", "asarray", "is_tensor"}
-TORCH = importlib.util.find_spec("torch") is not None
+#: Functions that only look at the shape, dtype or device of their second tensor.
+LOOKS = {"type_as", "view_as", "reshape_as", "expand_as"}
+
+
+#: Where gpugrad gives a result and PyTorch does not, on purpose.  Operands of different dtypes are
+#: promoted by PyTorch's own table where its kernels happen to want them cast by hand; what does not
+#: look at single elements takes tensors without any; index tensors may be int32 everywhere.
+PROMOTES = {
+    "isclose", "where_select", "cdist", "prelu", "histogram", "nn.functional.huber_loss",
+    "nn.functional.cross_entropy", "nn.functional.nll_loss", "nn.functional.binary_cross_entropy",
+    "nn.functional.binary_cross_entropy_with_logits", "nn.functional.poisson_nll_loss",
+    "nn.functional.gaussian_nll_loss", "nn.functional.margin_ranking_loss", "cov",
+    "nn.functional.layer_norm", "nn.functional.rms_norm", "nn.functional.group_norm",
+    "nn.functional.batch_norm", "nn.functional.instance_norm",
+}  # fmt: skip
+#: Shapes that broadcast here and in NumPy, not in PyTorch.
+BROADCASTS = {
+    "linalg.solve", "linalg.lstsq", "trapezoid", "cumulative_trapezoid", "repeat_interleave",
+    "nn.functional.mse_loss", "nn.functional.l1_loss", "nn.functional.huber_loss",
+}  # fmt: skip
+
+
+def more_liberal(name: str, what: str) -> bool:
+    """Whether a call that PyTorch refuses means something here."""
+    return (
+        what.endswith((" empty", " of int32"))
+        or (name in PROMOTES and " of " in what)
+        or (name in BROADCASTS and what.endswith((" a dim less", " a dim more")))
+        or (name == "index_fill" and what.endswith("of uint8"))
+        or (name == "as_strided" and what.endswith("a dim less"))
+    )
 
 
 class Bad(NamedTuple):
-    """A broken call: what is wrong, how to make it, and whether only PyTorch knows if it is wrong."""
+    """A broken call: what is wrong, how to make it, whether only PyTorch knows if it is wrong."""
 
     what: str
     args: list[Any]
@@ -43,7 +72,8 @@ class Bad(NamedTuple):
 
 def good_calls(record: Op | Function, count: int = 2) -> list[Call]:
     """The first calls of a record that succeed, those with the most arguments first."""
-    dtype = next(d for d in (dtypes.float32, dtypes.int64, dtypes.bool_) if d in claimed_dtypes(record))
+    usual = (dtypes.float32, dtypes.int64, dtypes.bool_)
+    dtype = next(d for d in usual if d in claimed_dtypes(record))
     found = []
     ranked = sorted(samples_of(record), key=lambda s: -len(s.args) - len(s.kwargs) - _rank(s))
     for sample in ranked:
@@ -70,8 +100,9 @@ def parameters(record: Op | Function) -> dict[str, inspect.Parameter]:
     kinds = inspect.Parameter
     found = {}
     for p in signature.parameters(record):
-        kind = (kinds.VAR_POSITIONAL if p.kind == "ints" and not p.keyword_only
-                else kinds.KEYWORD_ONLY if p.keyword_only else kinds.POSITIONAL_OR_KEYWORD)  # fmt: skip
+        kind = kinds.KEYWORD_ONLY if p.keyword_only else kinds.POSITIONAL_OR_KEYWORD
+        if p.kind == "ints" and not p.keyword_only:
+            kind = kinds.VAR_POSITIONAL
         default = kinds.empty if p.default is REQUIRED else p.default
         annotation = record.annotations.get(p.name, "")
         if kind is kinds.VAR_POSITIONAL:
@@ -111,8 +142,9 @@ def no_tensor(call: Call) -> Iterator[Bad]:
         if not isinstance(value, Slot) and not inside:
             continue
         array = call.arrays[(value[0] if inside else value).i]
-        others = {"ndarray": array, "list": [1.0, 2.0], "text": "abc", "dict": {}, "object": object()}
-        if p is not None and p.default is p.empty and not inside:
+        others = {"ndarray": array, "list": [1.0, 2.0], "text": "abc", "dict": {}}
+        others["object"] = object()
+        if p is not None and p.default is p.empty and not inside and p.name != "key":
             others["None"] = None
         for what, other in others.items():
             if inside:
@@ -168,9 +200,12 @@ def wrong_settings(call: Call) -> Iterator[Bad]:
                 yield Bad(f"{name} text", *replaced(call, place, "x"))
                 yield Bad(f"{name} negative", *replaced(call, place, -7), doubtful=True)
             continue
-        if place == name and name not in call.kwargs and any(
-            q.kind is q.VAR_POSITIONAL for q in params.values()
-        ) and p.kind is not p.KEYWORD_ONLY:
+        if (
+            place == name
+            and name not in call.kwargs
+            and any(q.kind is q.VAR_POSITIONAL for q in params.values())
+            and p.kind is not p.KEYWORD_ONLY
+        ):
             continue
         for what, wrong in _wrong_values(name, value, p.default, str(p.annotation)):
             doubtful = what not in ("dim 99", "dim -99")
@@ -252,18 +287,19 @@ def wrong_arrays(call: Call) -> Iterator[Bad]:
 
 
 def _with(call: Call, place: Any, array: Any, what: str) -> Bad:
-    return Bad(what, *replaced(call, place, gg.from_numpy(np.ascontiguousarray(array).reshape(
+    return Bad(what, *replaced(call, place, gg.from_numpy(np.array(array).reshape(
                array.shape))), doubtful=True)  # fmt: skip
 
 
 def other_devices(call: Call) -> Iterator[Bad]:
     """One operand of several on ``meta``."""
     found = [(pl, v) for pl, v, _ in places(call) if isinstance(v, Slot) and call.arrays[v.i].ndim]
-    if len(found) < 2 or isinstance(call.sample, Writing):
+    if len(found) < 2 or isinstance(call.sample, Writing) or call.record.name in LOOKS:
         return
     for place, slot in (found[0], found[-1]):
         meta = gg.from_numpy(call.arrays[slot.i]).to("meta")
-        yield Bad(f"{place} on meta", *replaced(call, place, meta), shows=("cpu", "meta"))
+        shows = ("cpu", "meta") if isinstance(call.record, Op) else ("meta",)
+        yield Bad(f"{place} on meta", *replaced(call, place, meta), shows=shows)
 
 
 def not_broadcasting(call: Call) -> Iterator[Bad]:
@@ -290,8 +326,8 @@ BREAKS: list[Callable[[Call], Iterator[Bad]]] = [
 #: Words of other libraries, and what a reader cannot use.
 FOREIGN = re.compile(
     r"operands could not be broadcast|gufunc|ufunc|<required>|Spec\(|object has no attribute|"
-    r"not subscriptable|unsupported operand|\bndarray' object|'NoneType'|axis \d|setting an array|"
-    r"Traceback|invalid literal|could not convert|NotImplementedType|_Required"
+    r"not subscriptable|not iterable|truth value|unsupported operand|\bndarray' object|'NoneType'|"
+    r"axis \d|setting an array|Traceback|invalid literal|could not convert|NotImplementedType"
 )
 
 
@@ -302,7 +338,8 @@ def fault(record: Op | Function, bad: Bad, error: BaseException) -> str:
         return "" if record.name in str(error) and bad.shows[0] in str(error) else said
     if not isinstance(error, GpugradError):
         return f"foreign: {said}"
-    head = str(error).partition(":")[0].replace("x[...] = v", "setitem").replace("x[...]", "getitem")
+    head = str(error).partition(":")[0]
+    head = head.replace("x[...] = v", "setitem").replace("x[...]", "getitem")
     if not re.search(rf"(?<![A-Za-z0-9]){re.escape(record.name)}_?(?![A-Za-z0-9])", head):
         return f"unnamed: {said}"
     if FOREIGN.search(str(error)) and record.torch != "":  # parts of ops are called by ops
@@ -314,24 +351,23 @@ def fault(record: Op | Function, bad: Bad, error: BaseException) -> str:
 def attempt(call: Call, bad: Bad) -> tuple[str, BaseException | None]:
     """Make a broken call: the fault of its refusal or of what it did, and what it raised."""
     tensors = call.tensors()
-    args = fill(bad.args, tensors)
-    kwargs = {k: fill(v, tensors) for k, v in bad.kwargs.items()}
+    args, kwargs = _filled(bad, tensors)
     if isinstance(call.sample, Writing) and args and isinstance(args[0], Tensor):
         args[0] = args[0].clone()
     seen = [t for t in (*tensors, *args, *kwargs.values()) if isinstance(t, Tensor)]
     before = [_state(t) for t in seen]
-    error: Exception | None = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            call.record.public(*args, **kwargs)
-        except Exception as raised:
-            error = raised
+        error = _refusal(call.record.public, args, kwargs)
     if error is None:
         return ("" if bad.doubtful else "accepted"), None
     if [_state(t) for t in seen] != before:
         return f"half-written: {error}", error
     return fault(call.record, bad, error), error
+
+
+def _filled(bad: Bad, tensors: list[Tensor]) -> tuple[list[Any], dict[str, Any]]:
+    return fill(bad.args, tensors), {k: fill(v, tensors) for k, v in bad.kwargs.items()}
 
 
 def _state(t: Tensor) -> tuple[Any, ...]:
@@ -359,6 +395,66 @@ def test_broken_calls_are_refused(name: str) -> None:
     assert not found, "\n".join(found)
 
 
+# ---- writing -----------------------------------------------------------------------------------
+
+INPLACE = {k: r for k, r in RECORDS.items() if r.inplace and hasattr(gg.Tensor, f"{r.name}_")}
+OUTS = {k: r for k, r in RECORDS.items() if isinstance(r, Op)}
+
+
+@pytest.mark.parametrize("name", INPLACE)
+def test_refused_writes_leave_their_target_alone(name: str) -> None:
+    """An in-place method that refuses has not touched its target, nor its version."""
+    record = INPLACE[name]
+    written = getattr(gg.Tensor, f"{record.name}_")
+    for call, bad in broken(record):
+        tensors = call.tensors()
+        args, kwargs = _filled(bad, tensors)
+        if not args or not isinstance(args[0], Tensor) or args[0].is_meta:
+            continue
+        before = _state(args[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            refusal = _refusal(written, args, kwargs)
+        if refusal is not None:
+            assert isinstance(refusal, GpugradError) or bad.what == "given twice", repr(refusal)
+            assert _state(args[0]) == before, bad.what
+
+
+@pytest.mark.parametrize("name", OUTS)
+def test_a_bad_out_is_refused_before_anything_is_written(name: str) -> None:
+    """Of several outputs the last one is bad: the first stays as it was, too."""
+    record = OUTS[name]
+    for call in good_calls(record, 1):
+        tensors = call.tensors()
+        result = call(tensors)
+        results = list(result) if isinstance(result, tuple) else [result]
+        for what, bad in _bad_outs(results[-1]).items():
+            outs = [gg.full_like(r, 1) for r in results[:-1]] + [bad]
+            before = [_state(o) for o in outs if isinstance(o, Tensor)]
+            out = tuple(outs) if isinstance(result, tuple) else outs[0]
+            with pytest.raises(GpugradError, match=rf"^[\w.]*{record.name}"):
+                call(tensors, out=out)
+            assert [_state(o) for o in outs if isinstance(o, Tensor)] == before, what
+
+
+def _refusal(function: Any, args: list[Any], kwargs: dict[str, Any]) -> Exception | None:
+    try:
+        function(*args, **kwargs)
+    except Exception as error:
+        return error
+    return None
+
+
+def _bad_outs(result: Tensor) -> dict[str, Any]:
+    bad = {"text": "x", "device": result.to("meta"), "shape": result.new_ones((7, 9))}
+    if result.numel() > 1:
+        bad["expanded"] = result.new_ones(()).expand(result.shape)
+    if result.dtype is not dtypes.bool_:
+        lower = dtypes.int64 if result.dtype.is_floating_point else dtypes.bool_
+        bad["dtype"] = gg.ones(result.shape, dtype=lower)
+    return bad
+
+
 # ---- PyTorch as the judge of what must be refused --------------------------------------------
 
 
@@ -373,11 +469,9 @@ def torch_refuses(call: Call, bad: Bad, function: Callable[..., Any]) -> bool:
         kwargs["dtype"] = getattr(torch, kwargs["dtype"], "bogus")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            function(*args, **kwargs)
-        except Exception as error:
-            return "not implemented for" not in str(error)  # a kernel that its CPU build lacks
-    return False
+        error = _refusal(function, args, kwargs)
+    # a kernel that its CPU build lacks says nothing about the call
+    return error is not None and "not implemented for" not in str(error)
 
 
 def _theirs(value: Any) -> Any:
@@ -403,6 +497,7 @@ def test_what_torch_refuses_is_refused(name: str) -> None:
         if torch_refuses(call, whole, function):
             continue  # PyTorch has no such form of the call
         _, error = attempt(call, bad)
-        if error is None and torch_refuses(call, bad, function):
+        liberal = more_liberal(name, bad.what)
+        if error is None and not liberal and torch_refuses(call, bad, function):
             found.append(bad.what)
     assert not found, "\n".join(found)

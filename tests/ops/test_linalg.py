@@ -339,7 +339,7 @@ REFUSED = [
     (lambda: linalg.eig(gg.eye(2)), NotSupportedError, "complex .*use linalg.eigh"),
     (lambda: linalg.cross(gg.ones(4), gg.ones(4)), ShapeError, "must have size 3"),
     (lambda: F.conv2d(gg.ones(1, 3, 5, 5), gg.ones(2, 4, 3, 3)), ShapeError,
-     "convolution: input .* has 3 channels, weight .* takes 4"),
+     "conv2d: input .* has 3 channels, weight .* takes 4"),
     (lambda: F.conv2d(gg.ones(1, 3, 2, 2), gg.ones(2, 3, 3, 3)), ShapeError, "kernel .* is larger"),
     (lambda: F.conv2d(gg.ones(1, 3, 5, 5), gg.ones(2, 3, 3, 3), stride=2, padding="same"),
      SettingError, "padding='same' needs stride 1"),

@@ -31,7 +31,7 @@ FLOORS = {
 # CUDA's libraries, and the only files that may import them, inside a function: the package imports
 # and runs without any of them installed.
 CUDA_LIBRARIES = {"cuda", "cudnn", "cupy", "cupyx", "nvmath"}
-CUDA_FILES = {"backends/__init__.py", "backends/cupy.py"}
+CUDA_FILES = {"backends/__init__.py", "backends/cupy.py", "backends/additions/linalg.py"}
 
 
 class Import(NamedTuple):

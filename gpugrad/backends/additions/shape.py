@@ -28,7 +28,8 @@ def build(lib: Any) -> dict[str, Any]:
         shape = (*x.shape[:axis], count, *x.shape[axis + 1 :], size)
         strides = (*x.strides[:axis], x.strides[axis] * step, *x.strides[axis + 1 :],
                    x.strides[axis])  # fmt: skip
-        return lib.lib.stride_tricks.as_strided(x, shape, strides)
+        # The full slice gives the view a base in CuPy, too: it tells that the memory is not its own.
+        return lib.lib.stride_tricks.as_strided(x, shape, strides)[...]
 
     def scatter_sum(values: Any, positions: Any, size: int) -> Any:
         """Sums of the 1-d ``values`` that share a position; length ``size``, in a fixed order."""
@@ -91,6 +92,6 @@ def _strided_cupy(lib: Any) -> Any:
         start = x.data.ptr + offset
         last = _last(start, shape, strides, x.itemsize)
         _check_range(start, last, block.ptr, block.ptr + block.size)
-        return lib.ndarray(shape, x.dtype, memptr=x.data + offset, strides=strides)
+        return lib.ndarray(shape, x.dtype, memptr=x.data + offset, strides=strides)[...]
 
     return strided

@@ -1,0 +1,10 @@
+"""``python -m pytest -p cupy_stand_in.plugin``: the stand-in is there before anything is imported.
+
+``STAND_IN_DEVICES`` in the environment says how many devices answer.
+"""
+
+import os
+
+from cupy_stand_in import install
+
+install(int(os.environ.get("STAND_IN_DEVICES", "1")))

@@ -1,0 +1,37 @@
+"""The code for CUDA, run without a GPU over a stand-in for CuPy that computes with NumPy.
+
+This is no test of a GPU.  It shows that every op's path for CuPy arrays asks for nothing that CuPy
+lacks, never turns a device array into a host array, and agrees with the CPU; see
+``tests/cupy_stand_in/__init__.py`` for what the stand-in does and does not do.  It runs in
+processes of its own, so that no other test can meet it.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+RUNS = {
+    "one device": ("1", "cupy_stand_in/over_one_device.py", "cuda/test_device.py",
+                   "cuda/test_values.py"),
+    "two devices": ("2", "cupy_stand_in/over_two_devices.py", "cuda/test_device.py"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
+def test_over_the_stand_in(run: str) -> None:
+    """All of it passes, and none of it is skipped."""
+    devices, *files = RUNS[run]
+    here = os.environ.get("PYTHONPATH")
+    paths = [str(TESTS), str(TESTS.parent), *([here] if here else [])]
+    variables = {**os.environ, "STAND_IN_DEVICES": devices, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "cupy_stand_in.plugin", "-p",
+               "no:cacheprovider", "-p", "no:xdist", *(str(TESTS / f) for f in files)]  # fmt: skip
+    done = subprocess.run(command, cwd=TESTS.parent, env=variables, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "skipped" not in done.stdout, done.stdout[-2000:]
