@@ -5,14 +5,16 @@ This module holds the public names and no logic.  Ops come from their records
 """
 
 from importlib import import_module
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from typing import Any
 
-from gpugrad import ops as ops  # registers every record
+from gpugrad import ops as ops  # first: registers and publishes every record
 from gpugrad import publish as _publish
 
-_publish.start()
-
-# isort: off
+# isort: split
 from gpugrad import autograd as autograd
 from gpugrad import cuda as cuda
 from gpugrad import linalg as linalg
@@ -24,15 +26,15 @@ from gpugrad import utils as utils
 from gpugrad.config import config as config
 from gpugrad.config import get_default_dtype as get_default_dtype
 from gpugrad.config import set_default_dtype as set_default_dtype
-from gpugrad.devices import Device as device  # noqa: N813
-from gpugrad.dtypes import DType as dtype  # noqa: N813
+from gpugrad.devices import Device as device
+from gpugrad.dtypes import DType as dtype
 from gpugrad.dtypes import bfloat16 as bfloat16
-from gpugrad.dtypes import bool_ as bool  # noqa: A001
+from gpugrad.dtypes import bool_ as bool
 from gpugrad.dtypes import can_cast as can_cast
 from gpugrad.dtypes import finfo as finfo
 from gpugrad.dtypes import float16 as float16
 from gpugrad.dtypes import float16 as half
-from gpugrad.dtypes import float32 as float  # noqa: A001
+from gpugrad.dtypes import float32 as float
 from gpugrad.dtypes import float32 as float32
 from gpugrad.dtypes import float64 as double
 from gpugrad.dtypes import float64 as float64
@@ -40,7 +42,7 @@ from gpugrad.dtypes import iinfo as iinfo
 from gpugrad.dtypes import int8 as int8
 from gpugrad.dtypes import int16 as int16
 from gpugrad.dtypes import int16 as short
-from gpugrad.dtypes import int32 as int  # noqa: A001
+from gpugrad.dtypes import int32 as int
 from gpugrad.dtypes import int32 as int32
 from gpugrad.dtypes import int64 as int64
 from gpugrad.dtypes import int64 as long
@@ -68,14 +70,9 @@ from gpugrad.random import seed as seed
 from gpugrad.random import set_rng_state as set_rng_state
 from gpugrad.tensor import Size as Size
 from gpugrad.tensor import Tensor as Tensor
-# isort: on
 
 __version__ = "0.1.0"
 
-from math import e as e  # noqa: E402
-from math import inf as inf  # noqa: E402
-from math import nan as nan  # noqa: E402
-from math import pi as pi  # noqa: E402
 
 _lookup, _names = _publish.namespace("")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from gpugrad.errors import DeviceError
 
@@ -18,9 +18,9 @@ class Device:
     __slots__ = ("index", "type")
     type: str
     index: int | None
-    _interned: dict[tuple[str, int | None], Device] = {}
+    _interned: ClassVar[dict[tuple[str, int | None], Device]] = {}
 
-    def __new__(cls, type: Any = "cpu", index: int | None = None) -> Device:
+    def __new__(cls, type: Any = "cpu", index: int | None = None) -> Device:  # noqa: PYI034 - interned
         if isinstance(type, Device):
             return type
         if isinstance(type, int) and not isinstance(type, bool):  # a bare ordinal means CUDA

@@ -169,8 +169,10 @@ def _checked(op: Op, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
             f"{op.name}: at least one of {', '.join(op.arrays)} must be a Tensor, got "
             f"{', '.join(map(brief, args)) or 'nothing'}"
         )
-    if not op.elementwise and not op.indices and len(tensors) < len(
-        [a for a in checked if a is not None]
+    if (
+        not op.elementwise
+        and not op.indices
+        and len(tensors) < len([a for a in checked if a is not None])
     ):
         bad = next(i for i, a in enumerate(checked) if a is not None and not isinstance(a, Tensor))
         raise ArgumentError(
@@ -223,9 +225,7 @@ def _lifts(op: Op, settings: dict[str, Any]) -> bool:
 
 def _lifted(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     """An op along a dim of a 0-d tensor: PyTorch treats the tensor as having one dim of size 1."""
-    up = tuple(
-        F.reshape(a, (1,)) if isinstance(a, Tensor) and a.ndim == 0 else a for a in args
-    )
+    up = tuple(F.reshape(a, (1,)) if isinstance(a, Tensor) and a.ndim == 0 else a for a in args)
     result = call(op, up, settings)
     if isinstance(result, Tensor):
         return F.reshape(result, ()) if result.numel() == 1 else result
@@ -342,7 +342,7 @@ def _dtype_key(array: Any) -> Any:
 
 
 def _op_of_arrays(xp: backends.Namespace, name: str) -> Any:
-    """An op as a function of arrays: what ``xp.<name>`` is where the library has no such function."""
+    """An op as a function of arrays: ``xp.<name>`` where the library has no such function."""
     record = registry.by_xp.get(name)
     if not isinstance(record, Op):
         return None

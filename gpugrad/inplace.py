@@ -1,8 +1,8 @@
 """Writing into tensors: in-place ops, ``out=``, and what that does to history.
 
-An in-place op is its functional op followed by a write: the target takes the result's values and its
-place on the tape.  When the target is a view, the base's history becomes "the base with that region
-replaced", and every live view of the same memory gets its history renewed from the base.
+An in-place op is its functional op followed by a write: the target takes the result's values and
+its place on the tape.  When the target is a view, the base's history becomes "the base with that
+region replaced", and every live view of the same memory gets its history renewed from the base.
 """
 
 from __future__ import annotations
@@ -48,8 +48,13 @@ def check_writable(name: str, target: Tensor) -> None:
             f"{name}: a tensor made in inference_mode can be written only there; clone() it first"
         )
     array = target._array
-    if type(array) is not Spec and array.size and any(
-        stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)
+    if (
+        type(array) is not Spec
+        and array.size
+        and any(
+            stride == 0 and size > 1
+            for stride, size in zip(array.strides, array.shape, strict=True)
+        )
     ):
         raise ViewError(
             f"{name}: the target of shape {tuple(target.shape)} is expanded, several of its "
@@ -143,8 +148,17 @@ def _copy_kept(node: Node, i: int) -> Tensor:
     if edge is not None:
         op = registry["clone"]
         slots = (node.slots[i],) if node.slots else None
-        copy._node = Node(op, plan_for(op, (True,)), (edge,), slots, None, None,
-                          {"memory_format": None}, copy._array.shape, copy._array.dtype)  # fmt: skip
+        copy._node = Node(
+            op,
+            plan_for(op, (True,)),
+            (edge,),
+            slots,
+            None,
+            None,
+            {"memory_format": None},
+            copy._array.shape,
+            copy._array.dtype,
+        )
     return copy
 
 

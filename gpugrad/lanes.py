@@ -1,7 +1,7 @@
 """Lanes: the steps of ``dispatch.call`` written straight, for tiny elementwise ops.
 
-A lane serves plain CPU tensors of one dtype (and, for a leaf, a bare number); it hands everything else
-to ``call``.  What it does must stay what ``call`` does: tests run every op through both.
+A lane serves plain CPU tensors of one dtype (and, for a leaf, a bare number); it hands everything
+else to ``call``.  What it does must stay what ``call`` does: tests run every op through both.
 """
 
 from __future__ import annotations
@@ -120,9 +120,7 @@ def binary_lane(op: Op, defaults: dict[str, Any],
                 y = other
             if y is not None and type(x) is _NDARRAY:
                 n1 = input._node
-                recorded = (
-                    (n1 is not None or n2 is not None) and modes.grad and op.differentiable
-                )
+                recorded = (n1 is not None or n2 is not None) and modes.grad and op.differentiable
                 if recorded and not op.rules:
                     return slow(op, (input, other), dict(defaults))
                 try:

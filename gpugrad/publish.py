@@ -136,7 +136,8 @@ def _wrapper(op: Op) -> Any:
             positional.append(p.name + default)
     star = ["*surplus"] if ints is None else []
     head = ", ".join([*positional, *star, *keyword, "out=None", "**unknown"])
-    arrays = "".join(f"*{a}, " if op.variadic and a == op.arrays[-1] else f"{a}, " for a in op.arrays)
+    many = op.arrays[-1] if op.variadic else None
+    arrays = "".join(f"*{a}, " if a == many else f"{a}, " for a in op.arrays)
     settings = ", ".join(f"{s!r}: {s}" for s in op.settings)
     everything = ", ".join(f"{p.name!r}: {p.name}" for p in params)
     lines = [f"def {op.name}({head}):", "    if unknown:"]
@@ -180,12 +181,13 @@ def _wrapper(op: Op) -> Any:
     public.__qualname__ = op.name
     public.op = op
     if op.outputs:
-        public.result_type = namedtuple(op.name, op.outputs)  # type: ignore[misc]
+        fields = op.outputs  # of the record, so there is no class to write out
+        public.result_type = namedtuple(op.name, fields)  # type: ignore[misc]  # noqa: PYI024
     return public
 
 
 def _rebind(op: Op, given: dict[str, Any], unknown: dict[str, Any], out: Any) -> Any:
-    """A call with keywords of another spelling (``axis``), or unknown ones: sort it out or refuse."""
+    """A call with keywords of another spelling (``axis``), or unknown ones: sort out or refuse."""
     params = {p.name: p for p in signature.parameters(op)}
     kwargs = {
         k: v for k, v in given.items()

@@ -75,7 +75,9 @@ def signature_text(op: Op) -> str:
     return f"{op.name}({', '.join(parts)})"
 
 
-def bind(op: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def bind(
+    op: Op, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Sort a public call into (arrays, settings).
 
     Raises:
@@ -94,7 +96,9 @@ def bind(op: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any
         else:
             values[p.name] = rest.pop(0)
     if rest:
-        raise ArgumentError(f"{op.name}: {len(rest)} arguments too many; it is {signature_text(op)}")
+        raise ArgumentError(
+            f"{op.name}: {len(rest)} arguments too many; it is {signature_text(op)}"
+        )
     for key, value in kwargs.items():
         name = key if key in names else KEYWORD_ALIASES.get(key, key)
         if name not in names:

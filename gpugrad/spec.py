@@ -39,9 +39,7 @@ class Spec(Operators):
         return n
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Spec) and self.shape == other.shape and self.dtype is other.dtype
-        )
+        return isinstance(other, Spec) and self.shape == other.shape and self.dtype is other.dtype
 
     def __hash__(self) -> int:
         return hash((self.shape, self.dtype.name))
@@ -92,8 +90,8 @@ class _SpecNamespace:
             if dtype is not None:
                 arrays = tuple(
                     Spec(a.shape, dtype)
-                    if isinstance(a, Spec) and record.arrays[min(i, len(record.arrays) - 1)]
-                    not in record.indices
+                    if isinstance(a, Spec)
+                    and record.arrays[min(i, len(record.arrays) - 1)] not in record.indices
                     else a
                     for i, a in enumerate(arrays)
                 )

@@ -1,9 +1,9 @@
 """The tensor: an array, its place on the tape, and what it shares with its views.
 
 A tensor has few fields, because every op makes one: the array (or a ``Spec`` on the ``meta``
-device), the node that made it (a ``Leaf`` for a leaf that wants a gradient, else None), which output
-of that node it is, the storage it shares, and the view it is of a base.  Methods that are ops come
-from the records and are attached by ``gpugrad.publish``.
+device), the node that made it (a ``Leaf`` for a leaf that wants a gradient, else None), which
+output of that node it is, the storage it shares, and the view it is of a base.  Methods that are
+ops come from the records and are attached by ``gpugrad.publish``.
 """
 
 from __future__ import annotations
@@ -277,9 +277,7 @@ class Tensor(TensorMethods):
         if type(self._array) is Spec:
             return True
         if getattr(memory_format, "name", "contiguous_format") == "channels_last":
-            return self.ndim == 4 and bool(
-                self._array.transpose(0, 2, 3, 1).flags.c_contiguous
-            )
+            return self.ndim == 4 and bool(self._array.transpose(0, 2, 3, 1).flags.c_contiguous)
         return bool(self._array.flags.c_contiguous)
 
     def is_floating_point(self) -> bool:
@@ -619,9 +617,8 @@ def from_data(data: Any, dtype: DType | None, device: Device) -> Any:
         host = np.array([from_data(x, None, CPU) for x in data])
     else:
         host = _from_python(data)
-    if dtype is None and not isinstance(data, Tensor | np.ndarray | np.generic):
-        if host.dtype == np.float64 and not _holds_arrays(data):
-            dtype = config.default_dtype
+    if dtype is None and host.dtype == np.float64 and not _holds_arrays(data):
+        dtype = config.default_dtype
     target = dtypes.from_numpy(host.dtype) if dtype is None else dtype
     if device.type == "meta":
         return Spec(host.shape, target)

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from gpugrad.errors import ArgumentError, AutogradError
 from gpugrad.inplace import _rebase
 from gpugrad.modes import _Switch, modes
@@ -134,6 +136,8 @@ class FunctionNode(Node):
         rest = iter(given)
         for _, dtype in self.outs or ():
             x = None if dtype is None else next(rest)
+            if isinstance(x, np.generic):  # NumPy's result where there are no dimensions
+                x = np.asarray(x)
             tensors.append(x if x is None or create_graph else wrap(x))
         with _Switch(grad=create_graph):
             result = self._function.backward(ctx, *tensors)

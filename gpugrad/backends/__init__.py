@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpugrad.backends.base import Backend, Namespace, Places
+from gpugrad.backends.base import Backend, Namespace
 from gpugrad.backends.numpy import NUMPY
 from gpugrad.devices import Device
 from gpugrad.errors import DeviceError
@@ -18,7 +18,7 @@ from gpugrad.errors import DeviceError
 if TYPE_CHECKING:
     from gpugrad.backends.cupy import CupyBackend
 
-__all__ = ["ARRAY_TYPES", "NUMPY", "Backend", "Namespace", "Places", "cuda", "for_array", "for_device"]
+__all__ = ["ARRAY_TYPES", "NUMPY", "Backend", "Namespace", "cuda", "for_array", "for_device"]
 
 _cuda: CupyBackend | None = None
 #: Whether two arrays of one class may be on two devices.

@@ -36,21 +36,6 @@ class Namespace:
         return f"<namespace over {self._library.__name__}>"
 
 
-class Places:
-    """Where an index array points, spelled for the library: shared helpers of the additions."""
-
-    @staticmethod
-    def along(xp: Any, index: Any, axis: int) -> tuple[Any, ...]:
-        """Turn an index array for one axis into a full tuple of broadcastable index arrays."""
-        places: list[Any] = []
-        for d, size in enumerate(index.shape):
-            shape = [1] * index.ndim
-            shape[d] = size
-            places.append(xp.arange(size).reshape(shape))
-        places[axis] = index
-        return tuple(places)
-
-
 def _copy(array: Any) -> Any:
     return array.copy()
 
@@ -106,5 +91,3 @@ class Backend:
     def shares_memory(self, a: Any, b: Any) -> bool:
         """Whether any element of ``a`` is also an element of ``b``."""
         raise NotImplementedError
-
-

@@ -203,8 +203,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *
         return input.split_with_sizes([small + (i < larger) for i in range(given)], dim)
     cuts = [0, *(slice(c).indices(total)[1] for c in given), total]
     return tuple(
-        input.narrow(dim, min(a, total), max(b - a, 0))
-        for a, b in itertools.pairwise(cuts)
+        input.narrow(dim, min(a, total), max(b - a, 0)) for a, b in itertools.pairwise(cuts)
     )
 
 

@@ -227,8 +227,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
     size, stride = int_tuple("as_strided", "size", size), int_tuple("as_strided", "stride", stride)
     if len(size) != len(stride) or any(s < 0 for s in (*size, *stride)):
         raise SettingError(
-            f"as_strided: size {size} and stride {stride} must be of one length and "
-            "not negative"
+            f"as_strided: size {size} and stride {stride} must be of one length and not negative"
         )
     own = 0 if input.is_meta else input.storage_offset()
     offset = 0 if storage_offset is None else storage_offset - own

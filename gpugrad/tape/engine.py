@@ -270,9 +270,7 @@ class Engine:
         for kind, _, hook in list(node.hooks):
             if kind == "post":
                 given = g if type(g) is tuple else (g,)
-                result = hook(
-                    tuple(self._lift(x) for x in gs), tuple(self._lift(x) for x in given)
-                )
+                result = hook(tuple(self._lift(x) for x in gs), tuple(self._lift(x) for x in given))
                 if result is not None:
                     result = tuple(result) if isinstance(result, tuple | list) else (result,)
                     gs = tuple(self._drop(x) for x in result)

@@ -6,7 +6,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -30,9 +30,9 @@ class Node:
         storage: that of the single output, once it has one.
         saved: per array input and output what is kept: an input that has a history as its bare
             array (its tensor may go), anything else as a tensor; None where no rule reads it.
-        edges: per array input, the node its gradient goes to, or None.  Held as ``edge0``, ``edge1``
-            and ``more``: Python's cyclic collector visits every container of a long-lived graph,
-            and a tuple per node made a deep graph cost 1.3 us more per op.
+        edges: per array input, the node its gradient goes to, or None.  Held as ``edge0``,
+            ``edge1`` and ``more``: Python's cyclic collector visits every container of a long-lived
+            graph, and a tuple per node made a deep graph cost 1.3 us more per op.
         slots: per input, which output of that node it was; None when all are output 0.
         shape, dtype: of the single output; a tuple of pairs in ``outs`` for several.
         order: falling serial number.
@@ -121,9 +121,7 @@ class Node:
         Hooks are the user's code, so they run before the rule does and not inside it.
         """
         assert self.saved is not None
-        saved = tuple(
-            F.wrap(s.tensor()._array) if isinstance(s, Packed) else s for s in self.saved
-        )
+        saved = tuple(F.wrap(s.tensor()._array) if isinstance(s, Packed) else s for s in self.saved)
         node = Node(self.op, self.plan, self.edges, self.slots, saved, None, self.settings,
                     self.shape, self.dtype)  # fmt: skip
         node.outs, node.shapes = self.outs, self.shapes
@@ -208,7 +206,7 @@ class Handle:
             self._remove()
             self._remove = None
 
-    def __enter__(self) -> Handle:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -38,7 +38,9 @@ class Packed:
     __slots__ = ("_held", "_spec", "_unpack")
     _storage = None
 
-    def __init__(self, tensor: Any, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, tensor: Any, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]
+    ) -> None:
         self._spec = (tensor.shape, tensor.dtype)
         self._unpack = unpack
         self._held = pack(tensor)
@@ -70,8 +72,18 @@ class Plan:
         shapes: whether a rule reads some input's shape.
     """
 
-    __slots__ = ("_bits", "_op", "_variants", "arrays", "keep", "keep_outs", "kept", "n_args", "names",
-                 "shapes")  # fmt: skip
+    __slots__ = (
+        "_bits",
+        "_op",
+        "_variants",
+        "arrays",
+        "keep",
+        "keep_outs",
+        "kept",
+        "n_args",
+        "names",
+        "shapes",
+    )
 
     def __init__(self, op: Op, bits: tuple[bool, ...]) -> None:
         self._op, self._bits = op, bits
@@ -125,10 +137,10 @@ class Plan:
                 value = "t" if kind == "arrays" else "up(t)"
                 lines += [f"    t = saved[{i}]"]
                 if i < n:  # an input may be kept as its bare array
+                    edge = ("edge0", "edge1")[i] if i < 2 else f"more[{i - 2}]"
                     lines += [
                         "    if type(t) in arrays:",
-                        f"        s = node.{'edge0' if i == 0 else 'edge1' if i == 1 else f'more[{i - 2}]'}"
-                        ".storage",
+                        f"        s = node.{edge}.storage",
                         "    else:",
                         "        s = t._storage",
                         "        t = t._array",

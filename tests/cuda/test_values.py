@@ -84,5 +84,3 @@ def test_special_values(name):
     for call, arrays, _ in special_calls(RECORDS[name], dtypes.float32):
         found += differences(call, arrays)
     assert not found, "\n".join(found[:8])
-
-

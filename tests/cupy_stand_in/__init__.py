@@ -10,8 +10,7 @@ What it emulates, after CuPy 14.2:
   TypeError.
 - Every result is an array, also one without dims; there are no scalars.
 - Only names that CuPy has, with CuPy's parameters and, for ufuncs, its dtypes: see ``api.json``.
-  bfloat16 is taken only where CuPy has a loop for it (``where`` has none), and by copies; its
-  scalars are refused, as nothing shows that CuPy takes them.
+  bfloat16 is taken only where CuPy has a loop for it (``where`` has none), and by copies.
 - Views have the root as ``base``, what ``as_strided`` makes has none; memory comes in blocks of 512
   bytes, counted by the pool, and fresh memory holds rubbish.
 - Index arrays wrap around instead of raising; an assignment that hits one element twice with

@@ -9,7 +9,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from cupy_stand_in.memory import DEVICES, Block, Device, MemoryPointer, blocks
+from cupy_stand_in.index import is_basic, same, wrapped
+from cupy_stand_in.memory import DEVICES, Block, Device, Flags, MemoryPointer, blocks
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 SCALARS = (bool, int, float, complex, np.generic)
@@ -24,15 +25,6 @@ _COMPARISONS = {
 }  # fmt: skip
 #: Functions by CuPy's names; the module fills it.
 call: dict[str, Callable[..., Any]] = {}
-
-
-class Flags:
-    """Contiguity, and nothing else: CuPy's arrays have no ``writeable``."""
-
-    def __init__(self, flags: Any) -> None:
-        self.c_contiguous, self.f_contiguous = flags.c_contiguous, flags.f_contiguous
-        self.forc, self.fnc = flags.forc, flags.fnc
-        self.owndata = flags.owndata
 
 
 def host(value: Any) -> Any:
@@ -187,21 +179,21 @@ class ndarray:
     # ---- elements --------------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> ndarray:
-        found = host(self)[wrapped(self, key)]
-        if _is_basic(key):
+        found = host(self)[places(self, key)]
+        if is_basic(key):
             return view(self, np.asarray(found))
         return fresh(found)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        basic = _is_basic(key)
+        basic = is_basic(key)
         if isinstance(value, np.ndarray) and (basic or value.ndim):
             raise TypeError(f"Unsupported type {type(value)}")
-        places, value = wrapped(self, key), host(value)
+        where, value = places(self, key), host(value)
         target = host(self)
         if self.dtype.kind in "iub" or not isinstance(value, np.ndarray):
             value = np.asarray(value).astype(self.dtype)
-        target[places] = value
-        if not basic and value.size and not _same(target[places], value):
+        target[where] = value
+        if not basic and value.size and not same(target[where], value):
             raise AssertionError("an element is written twice, with different values")
 
     def scatter_add(self, *args: Any) -> None:
@@ -270,34 +262,6 @@ class ndarray:
         return call["invert"](self)
 
 
-def _same(a: Any, b: Any) -> bool:
-    return bool(((a == b) | (a != a)).all())
-
-
-def _is_basic(key: Any) -> bool:
-    parts = key if isinstance(key, tuple) else (key,)
-    return all(
-        p is None or p is Ellipsis or isinstance(p, slice)
-        or (np.isscalar(p) and not isinstance(p, bool | np.bool_)) for p in parts
-    )  # fmt: skip
-
-
-def wrapped(array: ndarray, key: Any) -> Any:
-    """An index for NumPy in which arrays wrap around as CuPy's kernels have it."""
-    parts = [_index_array(p) for p in (key if isinstance(key, tuple) else (key,))]
-    taken = sum(_dims(p) for p in parts)
-    dim, found = 0, []
-    for p in parts:
-        if isinstance(p, np.ndarray) and p.dtype.kind != "b":
-            size = array.shape[dim]
-            if not size and p.size:
-                raise IndexError("cannot do a non-empty take from an empty axes.")
-            p = p.astype(np.int64) % max(size, 1)
-        dim += array.ndim - taken if p is Ellipsis else _dims(p)
-        found.append(p)
-    return tuple(found)
-
-
 def _index_array(part: Any) -> Any:
     if isinstance(part, ndarray):
         return host(part)
@@ -306,10 +270,10 @@ def _index_array(part: Any) -> Any:
     return part
 
 
-def _dims(part: Any) -> int:
-    if isinstance(part, np.ndarray) and part.dtype.kind == "b":
-        return part.ndim
-    return 0 if part is None or part is Ellipsis or isinstance(part, bool) else 1
+def places(array: ndarray, key: Any) -> Any:
+    """An index expression for the hidden array."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return wrapped(array.shape, [_index_array(p) for p in parts])
 
 
 def _operator(name: str, reflected: bool = False, inplace: bool = False) -> Any:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cupy_stand_in.array import BF16, adopt, call, fresh, host, ndarray, view, wrapped
+from cupy_stand_in.array import BF16, adopt, call, fresh, host, ndarray, places, view
+from cupy_stand_in.offered import API, signature_of
 from cupy_stand_in.ufuncs import ufunc
 
-API: dict[str, Any] = json.loads(Path(__file__).with_name("api.json").read_text())
 #: Functions whose result looks into the memory of their first argument.
 _VIEWS = {
     "broadcast_to", "diagonal", "expand_dims", "flip", "moveaxis", "permute_dims", "ravel", "real",
@@ -29,16 +26,6 @@ _TAKES_BF16 = _VIEWS | {
 }  # fmt: skip
 _HOST_RESULTS = {"result_type", "can_cast", "ndim", "shape", "size", "isscalar", "shares_memory",
                  "may_share_memory", "min_scalar_type"}  # fmt: skip
-
-
-def signature_of(name: str) -> inspect.Signature | None:
-    """CuPy's own signature, as recorded."""
-    text = API["functions"][name]
-    if text is None:
-        return None
-    space: dict[str, Any] = {}
-    exec(f"def f{text}: pass", space)
-    return inspect.signature(space["f"])
 
 
 def arrays_in(values: Any) -> list[ndarray]:
@@ -141,7 +128,7 @@ def take_along_axis(a: ndarray, indices: ndarray, axis: int) -> ndarray:
     key = [np.arange(n).reshape((1,) * d + (-1,) + (1,) * (a.ndim - d - 1))
            for d, n in enumerate(a.shape)]  # fmt: skip
     key[axis] = host(indices)
-    return fresh(host(a)[wrapped(a, tuple(key))])
+    return fresh(host(a)[places(a, tuple(key))])
 
 
 _where = ufunc("where", API["ufuncs"]["where"])

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cupy_stand_in.array import BF16, call, fresh, host
-from cupy_stand_in.functions import API, function
+from cupy_stand_in.functions import function
+from cupy_stand_in.offered import API
 
 _config = {"linalg": "ignore"}
 

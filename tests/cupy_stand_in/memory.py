@@ -103,6 +103,15 @@ class PinnedMemoryPointer(bytearray):
     """Page-locked memory of the host; here, any."""
 
 
+class Flags:
+    """Contiguity, and nothing else: CuPy's arrays have no ``writeable``."""
+
+    def __init__(self, flags: Any) -> None:
+        self.c_contiguous, self.f_contiguous = flags.c_contiguous, flags.f_contiguous
+        self.forc, self.fnc = flags.forc, flags.fnc
+        self.owndata = flags.owndata
+
+
 class Pool:
     """The memory pool of the current device."""
 

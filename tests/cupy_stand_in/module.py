@@ -10,7 +10,7 @@ import numpy as np
 
 from cupy_stand_in import linalg as linalg_functions
 from cupy_stand_in.array import ndarray
-from cupy_stand_in.functions import API, as_strided
+from cupy_stand_in.functions import as_strided
 from cupy_stand_in.memory import (
     DEVICES,
     CUDARuntimeError,
@@ -19,6 +19,7 @@ from cupy_stand_in.memory import (
     PinnedMemoryPointer,
     Pool,
 )
+from cupy_stand_in.offered import API
 from cupy_stand_in.ufuncs import ufunc
 
 _TYPES = (

@@ -55,8 +55,6 @@ class ufunc:
         for a in args:
             if type(a) is not ndarray and not isinstance(a, SCALARS):
                 raise TypeError(f"Unsupported type {type(a)}")
-            if getattr(a, "dtype", None) == BF16 and isinstance(a, np.generic):
-                raise TypeError("bfloat16 scalars are not known to work in CuPy")
         if where is not True:
             raise NotImplementedError("the stand-in has no where=")
         values = [host(a) for a in args]

@@ -1,6 +1,8 @@
 """Every array function that ops use exists for CuPy, too.  Needs CuPy installed, but no GPU."""
 
 import ast
+import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,15 @@ def test_what_additions_and_special_functions_call(backend, namespace):
 def test_the_search_finds_names(backend):
     assert {"exp", "where"} <= used("ops", "xp").keys()
     assert missing(backend.xp, {"no_such_function": "here"}) == {"no_such_function": "here"}
+
+
+def test_the_stand_in_offers_what_cupy_offers():
+    """``tests/cupy_stand_in/api.json`` is as ``record.py`` writes it (for one version of CuPy)."""
+    folder = Path(__file__).parents[1] / "cupy_stand_in"
+    recorded = json.loads((folder / "api.json").read_text())
+    if recorded["version"] != cupy.__version__:
+        pytest.skip(f"recorded from CuPy {recorded['version']}, this is {cupy.__version__}")
+    spec = importlib.util.spec_from_file_location("record", folder / "record.py")
+    record = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(record)
+    assert record.offered(cupy) == recorded

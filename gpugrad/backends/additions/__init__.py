@@ -1,8 +1,8 @@
 """What the array libraries lack, written once over either of them: a file per family.
 
-Each module's ``build(lib)`` returns functions under the names that op records call as ``xp.<name>``,
-for arrays of ``lib`` (``numpy`` or ``cupy``).  Their positional order is that of the public op of
-the same xp name, so a gradient rule's call means the same on arrays and on tensors.
+Each module's ``build(lib)`` returns functions under the names that op records call as
+``xp.<name>``, for arrays of ``lib`` (``numpy`` or ``cupy``).  Their positional order is that of the
+public op of the same xp name, so a gradient rule's call means the same on arrays and on tensors.
 """
 
 from __future__ import annotations

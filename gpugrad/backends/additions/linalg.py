@@ -54,7 +54,10 @@ def build(lib: Any) -> dict[str, Any]:
             for i in np.ndindex(*a.shape[:-2]):
                 try:
                     with strict():
-                        fn(a[i], *(lib.broadcast_to(r, a.shape[:-2] + r.shape[-2:])[i] for r in rest))
+                        fn(
+                            a[i],
+                            *(lib.broadcast_to(r, a.shape[:-2] + r.shape[-2:])[i] for r in rest),
+                        )
                 except np.linalg.LinAlgError:
                     which = f"matrix of batch {', '.join(map(str, i))}" if i else "matrix"
                     raise LinAlgError(f"{name}: the {which} {why}") from None

@@ -28,7 +28,7 @@ def build(lib: Any) -> dict[str, Any]:
         shape = (*x.shape[:axis], count, *x.shape[axis + 1 :], size)
         strides = (*x.strides[:axis], x.strides[axis] * step, *x.strides[axis + 1 :],
                    x.strides[axis])  # fmt: skip
-        # The full slice gives the view a base in CuPy, too: it tells that the memory is not its own.
+        # The full slice gives the view a base in CuPy, too: the memory is not its own.
         return lib.lib.stride_tricks.as_strided(x, shape, strides)[...]
 
     def scatter_sum(values: Any, positions: Any, size: int) -> Any:
