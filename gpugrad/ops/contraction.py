@@ -259,5 +259,10 @@ def kron(input: Any, other: Any) -> Any:
     Sample(A((2, 6, 3)), A((2, 6, 4)), A((5, 3, 4)))])  # fmt: skip
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     """``input1 @ weight[k] @ input2`` for every output ``k``, over any leading dimensions."""
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise ShapeError(
+            f"bilinear: inputs {tuple(input1.shape)} and {tuple(input2.shape)} must be the same in "
+            "all but the last dimension"
+        )
     out = einsum("...kj,...j->...k", einsum("...i,kij->...kj", input1, weight), input2)
     return out if bias is None else out + bias

@@ -48,7 +48,13 @@ def soft_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: 
                      reduction: str = "mean") -> Any:  # fmt: skip
     """``log(1 + exp(-target * input))``, without overflow."""
     reduction = reduction_of("soft_margin_loss", size_average, reduce, reduction)
-    return reduced_by(-F.logsigmoid(target * input), reduction)
+    signed = target * input
+    if signed.shape != input.shape:
+        raise ShapeError(
+            f"soft_margin_loss: target {tuple(target.shape)} does not broadcast to the input's "
+            f"shape {tuple(input.shape)}"
+        )
+    return reduced_by(-F.logsigmoid(signed), reduction)
 
 
 @function(**LOSS, samples=[
@@ -92,6 +98,12 @@ def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float
     reduction = reduction_of("triplet_margin_loss", size_average, reduce, reduction)
     if margin <= 0:
         raise SettingError(f"triplet_margin_loss: margin must be positive, got {margin}")
+    floating("triplet_margin_loss", anchor, positive, negative)
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise ShapeError(
+            "triplet_margin_loss: anchor, positive and negative must have as many dimensions, got "
+            f"shapes {tuple(anchor.shape)}, {tuple(positive.shape)} and {tuple(negative.shape)}"
+        )
     near = pairwise_distance(anchor, positive, p, eps)
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:

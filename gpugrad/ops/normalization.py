@@ -86,7 +86,7 @@ def _affine(x: Any, weight: Any, bias: Any, shape: Any, dtype: Any) -> Any:
     if bias is not None:
         x = x + (bias if shape is None else F.reshape(bias, shape))
     if weight is None and bias is None and x.requires_grad:
-        x = F.clone(x)  # the tape keeps ``x``, and an in-place activation may come next
+        x = F.copy(x)  # the tape keeps ``x``, and an in-place activation may come next
     return x if x.dtype is dtype else F.astype(x, dtype)
 
 
