@@ -4,6 +4,7 @@ This module holds the public names and no logic.  Ops come from their records
 (``gpugrad.publish``): a name that is not written here is looked up there.
 """
 
+import sys
 from importlib import import_module
 from math import e as e
 from math import inf as inf
@@ -15,6 +16,7 @@ from gpugrad import ops as ops  # first: registers and publishes every record
 from gpugrad import publish as _publish
 
 # isort: split
+from gpugrad import amp as amp
 from gpugrad import autograd as autograd
 from gpugrad import cuda as cuda
 from gpugrad import linalg as linalg
@@ -23,6 +25,10 @@ from gpugrad import optim as optim
 from gpugrad import random as random
 from gpugrad import special as special
 from gpugrad import utils as utils
+from gpugrad.amp import autocast as autocast
+from gpugrad.amp import cuda as _cuda_amp
+from gpugrad.amp import get_autocast_dtype as get_autocast_dtype
+from gpugrad.amp import is_autocast_enabled as is_autocast_enabled
 from gpugrad.config import config as config
 from gpugrad.config import get_default_dtype as get_default_dtype
 from gpugrad.config import set_default_dtype as set_default_dtype
@@ -76,6 +82,9 @@ __version__ = "0.1.0"
 
 _lookup, _names = _publish.namespace("")
 
+
+# The older home of mixed precision: `gpugrad.cuda` is a module, below `gpugrad.amp`.
+cuda.amp = sys.modules["gpugrad.cuda.amp"] = _cuda_amp  # type: ignore[attr-defined]
 
 # Public names win over submodules of the same name: gpugrad.tensor is the function.
 globals().update(_publish.homes[""])

@@ -19,7 +19,7 @@ from gpugrad.devices import CPU
 from gpugrad.dtypes import DType
 from gpugrad.errors import ArgumentError, DeviceError
 from gpugrad.functional_namespace import F
-from gpugrad.modes import modes
+from gpugrad.modes import casting, modes
 from gpugrad.op import REQUIRED, Op, registry
 from gpugrad.refusals import brief, refuse_op
 from gpugrad.spec import Spec, result_of, spec_of
@@ -52,6 +52,9 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         args: its arrays in the record's order; ``None`` for an optional one left out.
         settings: every setting by name, not yet normalised; the call owns the dict.
     """
+    if modes.autocast is not None and (cast := modes.autocast(op, args, {})) is not None:
+        with casting():
+            return call(op, cast[0], settings)
     first = None
     odd = False  # something other than tensors of one dtype and one device
     dtype = kind = None

@@ -21,7 +21,7 @@ class Recorder(Protocol):
 
 
 class _Modes(threading.local):
-    """Per thread.  ``plain`` is derived: no recorder, no hooks, no inference, so lanes apply."""
+    """Per thread.  ``plain`` is derived: no recorder, hooks, inference or autocast: lanes apply."""
 
     grad = True
     inference = False
@@ -29,10 +29,14 @@ class _Modes(threading.local):
     saved_hooks: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = ()
     plain = True
     anomaly = False
+    #: ``autocast(record, args, kwargs)`` gives the operands cast, or None to leave them alone.
+    autocast: Callable[[Any, Any, Any], tuple[Any, Any] | None] | None = None
 
     def settle(self) -> None:
         """Recompute ``plain`` after a switch was moved."""
-        self.plain = not (self.recorders or self.saved_hooks or self.inference)
+        self.plain = not (
+            self.recorders or self.saved_hooks or self.inference or self.autocast is not None
+        )
 
 
 modes = _Modes()
@@ -132,6 +136,13 @@ class set_grad_enabled(_Switch):
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         modes.grad = self._outer  # a decorator must not act before its function is called
         return super().__call__(fn)
+
+
+class casting(_Switch):
+    """Inside, calls ask ``autocast`` for their operands (see ``_Modes``), or take them as given."""
+
+    def __init__(self, autocast: Callable[..., Any] | None = None) -> None:
+        super().__init__(autocast=autocast)
 
 
 class inference_mode(_Switch):

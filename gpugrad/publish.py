@@ -17,6 +17,7 @@ from gpugrad.errors import ArgumentError
 from gpugrad.inplace import assign, check_overlap, check_writable, shield, write_out
 from gpugrad.lanes import binary_lane, operator_slow, unary_lane
 from gpugrad.methods import TensorMethods
+from gpugrad.modes import casting, modes
 from gpugrad.op import REQUIRED, Function, Op, registry
 from gpugrad.refusals import brief, refuse_function
 from gpugrad.tape.nodes import next_order
@@ -76,6 +77,12 @@ def _guarded(record: Function) -> Any:
 
     @functools.wraps(fn)
     def public(*args: Any, **kwargs: Any) -> Any:
+        if (
+            modes.autocast is not None
+            and (cast := modes.autocast(record, args, kwargs)) is not None
+        ):
+            with casting():
+                return public(*cast[0], **cast[1])
         if kwargs:
             for key in others.keys() & kwargs.keys():
                 if others[key] in kwargs:

@@ -174,7 +174,11 @@ def plain_int(op_name: str, name: str, value: Any) -> int:
 
 
 #: Kinds of plain settings that are checked where a call gives them: what the words mean.
-PLAIN = {"bool": "a bool", "int": "an int", "float": "a number", "str": "a string"}
+PLAIN = {
+    "bool": "a bool", "int": "an int", "float": "a number", "str": "a string",
+    "tuple[float, float]": "two numbers", "tuple[float, float, float]": "three numbers",
+}  # fmt: skip
+_PYTHON: dict[str, Any] = {"bool": bool, "int": int, "float": (int, float), "str": str}
 
 
 def plain_kind(annotation: str) -> str:
@@ -183,7 +187,7 @@ def plain_kind(annotation: str) -> str:
 
 
 def plain_value(op_name: str, name: str, kind: str, value: Any) -> Any:
-    """Check a bool, int, float or str setting; a 0-d tensor stands for its number.
+    """Check a setting of a kind in ``PLAIN``; a 0-d tensor stands for its number.
 
     Raises:
         ArgumentError: if it is of another type.
@@ -195,8 +199,10 @@ def plain_value(op_name: str, name: str, kind: str, value: Any) -> Any:
         value = value.item() if not value.ndim else value
     if isinstance(value, np.generic):
         value = value.item()
-    right: Any = {"bool": bool, "int": int, "float": (int, float), "str": str}[bare]
-    if isinstance(value, right):
+    if bare.startswith("tuple"):
+        if isinstance(value, (tuple, list)) and len(value) == bare.count("float"):
+            return tuple(plain_value(op_name, name, "float", v) for v in value)
+    elif isinstance(value, _PYTHON[bare]):
         return value
     if bare == "int" and hasattr(value, "__index__"):
         return plain_int(op_name, name, value)

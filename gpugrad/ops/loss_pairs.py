@@ -93,6 +93,7 @@ def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float
     reduction = reduction_of("triplet_margin_loss", size_average, reduce, reduction)
     if margin <= 0:
         raise SettingError(f"triplet_margin_loss: margin must be positive, got {margin}")
+    floating("triplet_margin_loss", anchor, positive, negative)
     if not anchor.ndim == positive.ndim == negative.ndim:
         raise ShapeError(
             "triplet_margin_loss: anchor, positive and negative must have as many dimensions, got "

@@ -252,3 +252,10 @@ def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None
               ceil_mode: bool = False) -> Any:  # fmt: skip
     """``norm_type``-norms of windows of ``(batch, c, height, width)``."""
     return _lp(2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+@function(samples=[Sample(A((2, 2, 4, 3, 4), 0.5, 2), 2, 2)], **_NN)
+def lp_pool3d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None,
+              ceil_mode: bool = False) -> Any:  # fmt: skip
+    """``norm_type``-norms of windows of ``(batch, c, depth, height, width)``."""
+    return _lp(3, input, norm_type, kernel_size, stride, ceil_mode)

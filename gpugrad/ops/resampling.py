@@ -159,6 +159,8 @@ def _unpool(n: int, x: Any, indices: Any, kernel: Any, stride: Any, padding: Any
     name = f"max_unpool{n}d"
     if not x.dtype.is_floating_point:
         raise DTypeError(f"{name}: takes floating dtypes, got {x.dtype.name}")
+    if indices.dtype is not dtypes.int64:
+        raise DTypeError(f"{name}: indices must be int64, got {indices.dtype.name}")
     if tuple(x.shape) != tuple(indices.shape):
         raise ShapeError(
             f"{name}: input {tuple(x.shape)} and indices {tuple(indices.shape)} must have one shape"
@@ -189,6 +191,15 @@ def max_unpool2d(input: Any, indices: Any, kernel_size: Any, stride: Any = None,
                  output_size: Any = None) -> Any:  # fmt: skip
     """Zeros with the input at the places that ``max_pool2d`` returned."""
     return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+@function(samples=[
+    Sample(A((1, 1, 2, 1, 1)), A((1, 1, 2, 1, 1), 0, 8, "int64", "distinct"), (1, 2, 2))],
+    **_NN)  # fmt: skip
+def max_unpool3d(input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0,
+                 output_size: Any = None) -> Any:  # fmt: skip
+    """Zeros with the input at the places that ``max_pool3d`` returned."""
+    return _unpool(3, input, indices, kernel_size, stride, padding, output_size)
 
 
 # ---- interpolation -----------------------------------------------------------------------------

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gpugrad.errors import NotSupportedError, SettingError
-from gpugrad.optim.optimizer import Optimizer, check_hints, check_range
+from gpugrad.optim.optimizer import Optimizer, check_betas, check_hints, check_range
 
 
 class Adam(Optimizer):
@@ -38,18 +37,15 @@ class Adam(Optimizer):
     ) -> None:  # fmt: skip
         name = type(self).__name__
         check_range(name, lr=lr, eps=eps, weight_decay=weight_decay)
-        check_hints(name, foreach, fused, differentiable)
-        if capturable:
-            raise NotSupportedError(f"{name}: capturable=True is not supported; leave it away")
-        if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
-            raise SettingError(f"{name}: betas must be two numbers in [0, 1), got {betas}")
+        check_hints(name, foreach, fused, differentiable, capturable)
+        check_betas(name, betas)
         super().__init__(params, {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
             "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay,
         })  # fmt: skip
 
     def _update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        state["step"] = t = int(state.get("step", 0)) + 1
+        t = self._count(state)
         beta1, beta2 = (float(b) for b in group["betas"])
         buffers = ["exp_avg", "exp_avg_sq"]
         if group["amsgrad"]:

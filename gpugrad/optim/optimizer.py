@@ -16,6 +16,11 @@ from gpugrad.functional_namespace import F
 from gpugrad.inplace import check_writable, write
 from gpugrad.modes import enable_grad, no_grad
 from gpugrad.op import registry
+from gpugrad.optim.hooks import (
+    Hooked,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from gpugrad.tensor import Tensor
 
 
@@ -28,7 +33,7 @@ class _Required:
 required = _Required()
 
 
-class Optimizer:
+class Optimizer(Hooked):
     """Base of the optimisers.
 
     Args:
@@ -46,6 +51,7 @@ class Optimizer:
             raise ArgumentError(f"{name}: params must be an iterable of tensors, got one Tensor")
         if isinstance(params, set):
             raise ArgumentError(f"{name}: params must have an order, got a set; use a list")
+        self._hooks = {}
         self.defaults = defaults
         self.state: defaultdict[Any, Any] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
@@ -150,14 +156,25 @@ class Optimizer:
             check_writable(op, target)
             write(target, result._array)
 
+    @staticmethod
+    def _count(state: dict[str, Any]) -> int:
+        """Count a step of one parameter, beginning with 1."""
+        state["step"] = count = int(state.get("step", 0)) + 1
+        return count
+
     def state_dict(self) -> dict[str, Any]:
         """Everything but the parameters: state and groups, with parameters as running numbers."""
+        for hook in self._calls("save_pre"):
+            hook(self)
         numbers = {
             id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])
         }
         groups = [{**g, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
         state = {numbers[id(p)]: s for p, s in self.state.items() if id(p) in numbers}
-        return {"state": state, "param_groups": groups}
+        saved = {"state": state, "param_groups": groups}
+        for hook in self._calls("save_post"):
+            saved = hook(self, saved) or saved
+        return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from what ``state_dict`` gave; its tensors are copied.
@@ -166,6 +183,9 @@ class Optimizer:
             SettingError: if the groups differ in number or size.
         """
         name = type(self).__name__
+        state_dict = dict(state_dict)  # a hook may change what it is given
+        for hook in self._calls("load_pre"):
+            state_dict = hook(self, state_dict) or state_dict
         saved = state_dict["param_groups"]
         sizes = [[len(g["params"]) for g in groups] for groups in (saved, self.param_groups)]
         if sizes[0] != sizes[1]:
@@ -184,6 +204,11 @@ class Optimizer:
             target = place.get(number)
             copied = {k: _like(v, target) for k, v in held.items()}
             self.state[number if target is None else target] = copied
+        for hook in self._calls("load_post"):
+            hook(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_hooks": {}}  # functions stay here when it is pickled or copied
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -213,7 +238,15 @@ def check_range(name: str, **settings: Any) -> None:
             raise SettingError(f"{name}: {key} must be at least 0, got {value}")
 
 
-def check_hints(name: str, foreach: Any, fused: Any, differentiable: Any) -> None:
+def check_betas(name: str, betas: Any) -> None:
+    """Refuse anything but two numbers in ``[0, 1)``."""
+    if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+        raise SettingError(f"{name}: betas must be two numbers in [0, 1), got {betas}")
+
+
+def check_hints(
+    name: str, foreach: Any, fused: Any, differentiable: Any, capturable: Any = False
+) -> None:
     """Refuse the implementations that PyTorch refuses, and those that are not here."""
     if foreach and fused:
         raise SettingError(f"{name}: foreach and fused cannot both be True")
@@ -221,6 +254,11 @@ def check_hints(name: str, foreach: Any, fused: Any, differentiable: Any) -> Non
         raise NotSupportedError(
             f"{name}: differentiable=True is not supported; write the update with ops instead"
         )
+    if capturable:
+        raise NotSupportedError(f"{name}: capturable=True is not supported; leave it away")
 
 
-__all__ = ["Optimizer", "check_hints", "check_range", "required"]
+__all__ = [
+    "Optimizer", "check_betas", "check_hints", "check_range", "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook", "required",
+]  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpugrad.errors import ArgumentError, AutogradError
-from gpugrad.modes import enable_grad, saved_tensors_hooks
+from gpugrad.modes import casting, enable_grad, modes, saved_tensors_hooks
 from gpugrad.random import fork_rng, get_rng_states, set_rng_states
 from gpugrad.tensor import Tensor
 
@@ -25,6 +25,7 @@ class _Replay:
     ) -> None:
         self._call = (function, args, kwargs)
         self._states = get_rng_states() if keep_rng else None
+        self._autocast = modes.autocast
         # A later write to an argument would change the replay unseen, so versions are compared.
         self._given = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
         self._versions = [t._version for t in self._given]
@@ -59,7 +60,7 @@ class _Replay:
         with fork_rng(enabled=self._states is not None):
             if self._states is not None:
                 set_rng_states(self._states)
-            with enable_grad(), saved_tensors_hooks(pack, lambda t: t):
+            with enable_grad(), casting(self._autocast), saved_tensors_hooks(pack, lambda t: t):
                 function(*args, **kwargs)
         if [(t.shape, t.dtype) for t in found] != self._specs:
             raise AutogradError(
