@@ -7,11 +7,13 @@ operations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gpugrad.op import Array, elementwise
 from gpugrad.samples import A, Sample
 
 
-def step_samples(remembered: int, *settings: dict[str, object]) -> list[Sample]:
+def step_samples(remembered: int, *settings: Mapping[str, object]) -> list[Sample]:
     """Calls of a step: a gradient like the parameter, and non-negative remembered arrays."""
     shapes: list[tuple[int, ...]] = [(3, 4), (), (0, 3)]
     return [

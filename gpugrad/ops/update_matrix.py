@@ -75,7 +75,7 @@ def muon_step(
 
 
 def _orthogonal(
-    xp: Any, matrix: Array, coefficients: tuple[float, float, float], steps: int, eps: float
+    xp: Any, matrix: Array, coefficients: tuple[float, ...], steps: int, eps: float
 ) -> Array:
     """Bring the singular values near one by the odd quintic ``a s + b s^3 + c s^5``, repeatedly.
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,8 @@ def one(name: str, *args: Any, **kwargs: Any) -> Callable[[Any, Any], Any]:
     def make(schedulers: Any, optimizer: Any) -> Any:
         return getattr(schedulers, name)(optimizer, *args, **kwargs)
 
-    make.__name__ = f"{name} {args or ''} {kwargs or ''}".strip()
+    shown = f"{name} {args or ''} {kwargs or ''}".strip()
+    make.__name__ = re.sub(r" at 0x\w+", "", shown)  # the same in every worker
     return make
 
 
