@@ -10,7 +10,7 @@ from math import e as e
 from math import inf as inf
 from math import nan as nan
 from math import pi as pi
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpugrad import ops as ops  # first: registers and publishes every record
 from gpugrad import publish as _publish
@@ -20,8 +20,6 @@ from gpugrad import amp as amp
 from gpugrad import autograd as autograd
 from gpugrad import cuda as cuda
 from gpugrad import linalg as linalg
-from gpugrad import nn as nn
-from gpugrad import optim as optim
 from gpugrad import random as random
 from gpugrad import special as special
 from gpugrad import utils as utils
@@ -90,8 +88,13 @@ cuda.amp = sys.modules["gpugrad.cuda.amp"] = _cuda_amp  # type: ignore[attr-defi
 globals().update(_publish.homes[""])
 
 
-#: Sub-packages that running a model does not need, so that an import does not pay for them.
-_ON_DEMAND = ("models", "testing")
+#: Sub-packages that are imported when first asked for, so that every program need not pay.
+_ON_DEMAND = ("models", "nn", "optim", "testing")
+if TYPE_CHECKING:
+    from gpugrad import models as models
+    from gpugrad import nn as nn
+    from gpugrad import optim as optim
+    from gpugrad import testing as testing
 
 
 def __getattr__(name: str) -> Any:

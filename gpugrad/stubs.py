@@ -191,8 +191,8 @@ def _exports(package: Path) -> str:
     """The re-exports that ``gpugrad/__init__.py`` spells out, as they stand there."""
     source = (package / "__init__.py").read_text()
     kept = [
-        line.split("  #")[0] for line in source.splitlines()
-        if re.match(r"from (gpugrad|math)[\w.]* import \w+ as [A-Za-z]\w*", line)
+        line.strip().split("  #")[0] for line in source.splitlines()
+        if re.match(r" *from (gpugrad|math)[\w.]* import \w+ as [A-Za-z]\w*", line)
     ]  # fmt: skip
     return "\n".join([*kept, "__version__: str", ""])
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpugrad import cuda, dtypes
 from gpugrad.errors import ArgumentError, AutogradError, DTypeError, SettingError
 from gpugrad.functional_namespace import F
 from gpugrad.modes import no_grad
-from gpugrad.optim import Optimizer
 from gpugrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from gpugrad.optim import Optimizer
 
 _READY, _UNSCALED, _STEPPED = "ready", "unscaled", "stepped"
 
