@@ -325,13 +325,18 @@ def _keep(plan: Plan, args: tuple[Any, ...], edges: tuple[Any, ...],
         return PackedSaved(packed), None
     for i, edge in enumerate(edges):
         if edge is not None and edge.outs is None and kept[i] is not None:
-            kept[i] = _bare(kept[i])
+            kept[i] = _bare(kept[i], edge)
     return tuple(kept), tuple(versions) if any(versions) else None
 
 
-def _bare(tensor: Tensor) -> Any:
-    """What to keep of an input that has a history: the array alone, so that the tensor may go."""
-    return tensor._array if type(tensor._array) in backends.ARRAY_TYPES else tensor
+def _bare(tensor: Tensor, edge: Any) -> Any:
+    """What to keep of an input that has a history: the array alone, so that the tensor may go.
+
+    Then its node is asked for the version.  Not so for what hooks unpacked, which has the node's
+    place on the tape, but memory of its own.
+    """
+    own = tensor._storage is edge.storage and type(tensor._array) in backends.ARRAY_TYPES
+    return tensor._array if own else tensor
 
 
 def _always_many(op: Op) -> bool:

@@ -37,7 +37,8 @@ def check_writable(name: str, target: Tensor) -> None:
         raise ArgumentError(f"{name}: the target must be a Tensor, got {type(target).__name__}")
     if modes.grad:
         base = target if target._view is None else target._view.base
-        if type(target._node) is Leaf or (target._node is not None and base.is_leaf):
+        wanted = base._node is not None or target._node is not None
+        if type(target._node) is Leaf or (base.is_leaf and wanted):
             what = "a leaf" if base is target else "a view of a leaf"
             raise AutogradError(
                 f"{name}: {what} that requires a gradient cannot be written in place while "
@@ -93,10 +94,10 @@ def assign(name: str, target: Tensor, result: Tensor) -> Tensor:
         )
     _check_kind(name, target, result)
     if modes.grad and (result._node is not None or family_node(target) is not None):
-        if result._node is not None and target._view is not None and not target._view.recorded:
+        if target._view is not None and not target._view.recorded:
             raise AutogradError(
-                f"{name}: the target is a view made under no_grad, so it cannot take the history "
-                "that is written into it; make the view while recording, or write under no_grad"
+                f"{name}: the target is a view made under no_grad, which has no part in the history "
+                "of its base; make the view while recording, or write under no_grad"
             )
         if result._node is not None and result.dtype is not target.dtype:
             result = registry["to"].public(result, target.dtype)
@@ -183,14 +184,8 @@ def write(target: Tensor, array: Any) -> None:
 
 
 def family_node(target: Tensor) -> Any:
-    """The node whose history a write into the target changes.
-
-    A view made under ``no_grad`` has none: what is written through it is not recorded.
-    """
-    view = target._view
-    if view is None:
-        return target._node
-    return view.base._node if view.recorded else None
+    """The node whose history a write into the target changes."""
+    return target._node if target._view is None else target._view.base._node
 
 
 def _rebase(target: Tensor, result: Tensor) -> None:

@@ -75,7 +75,8 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
                         t._storage = Storage()
                         kept_out = wrap(r, None, 0, t._storage)
                     if plan.keep[0]:
-                        saved = (x if n.outs is None else input, kept_out)
+                        saved = (x if n.outs is None and n.storage is input._storage else input,
+                                 kept_out)
                         s = input._storage
                         if s is not None and s.version:
                             versions = (s.version, 0)
@@ -145,7 +146,9 @@ def binary_lane(op: Op, defaults: dict[str, Any],
                     a = b = c = None
                     va = vb = 0
                     if keep[0]:
-                        a = x if n1 is not None and n1.outs is None else input
+                        a = input
+                        if n1 is not None and n1.outs is None and n1.storage is input._storage:
+                            a = x
                         s = input._storage
                         if s is not None:
                             va = s.version
@@ -153,7 +156,9 @@ def binary_lane(op: Op, defaults: dict[str, Any],
                         if y is other:
                             b = Constant(y)
                         else:
-                            b = y if n2 is not None and n2.outs is None else other
+                            b = other
+                            if n2 is not None and n2.outs is None and n2.storage is other._storage:
+                                b = y
                             s = other._storage
                             if s is not None:
                                 vb = s.version

@@ -15,6 +15,7 @@ from gpugrad.dtypes import HALVES
 from gpugrad.errors import AutogradError
 from gpugrad.functional_namespace import F
 from gpugrad.op import Op
+from gpugrad.storage import Storage
 
 if TYPE_CHECKING:
     from gpugrad.tape.nodes import Node
@@ -210,7 +211,7 @@ def _unpack(node: Node, i: int) -> Any:
     n = node.plan.n_args
     owner, slot = (node, i - n) if i >= n else (node.edges[i], node.slots[i] if node.slots else 0)
     if isinstance(value, Packed):
-        return F.wrap(value.tensor()._array, owner, slot)
+        return F.wrap(value.tensor()._array, owner, slot, Storage())
     bare = type(value) in backends.ARRAY_TYPES
     storage = owner.storage if bare else value._storage
     if storage is not None and storage.version != (node.versions[i] if node.versions else 0):

@@ -103,7 +103,7 @@ ALONG = {
     "cumprod": lambda lib, a, d: a.cumprod(d),
     "logcumsumexp": lambda lib, a, d: a.logcumsumexp(d),
     "sort": lambda lib, a, d: a.sort(d)[0],
-    "topk": lambda lib, a, d: a.topk(1, d)[0],
+    "topk": lambda lib, a, d: a.topk(a.shape[d], d)[0],
     # PyTorch's median of an expanded tensor is wrong.
     "median": lambda lib, a, d: a.contiguous().median(d)[0],
     "flip": lambda lib, a, d: a.flip(d),
@@ -208,8 +208,10 @@ def view(c: Choices, pool: list[Any]) -> Any:
 @step
 def unrecorded(c: Choices, pool: list[Any]) -> Any:
     """Look under no_grad, at a tensor or a fresh result."""
-    i = c.var(pool)
-    look, own = view_of(c, shape_of(pool[i])), c.yes()
+    # What wants a gradient still claims to in PyTorch, seen through such a view.
+    own = c.yes()
+    i = c.var(pool, lambda t: own or not t.requires_grad)
+    look = view_of(c, shape_of(pool[i]))
 
     def run(lib: Any, p: list[Any]) -> Any:
         with lib.no_grad():
@@ -221,7 +223,7 @@ def unrecorded(c: Choices, pool: list[Any]) -> Any:
 # ---- gradients ---------------------------------------------------------------------------------
 
 
-def _loss(t: Any) -> Any:
+def total_of(t: Any) -> Any:
     return (t * t).sum() if t.numel() % 2 else t.sin().sum()
 
 
@@ -231,7 +233,7 @@ def backward(c: Choices, pool: list[Any]) -> Any:
     retain, create = c.below(4) != 3, c.below(5) == 4
 
     def run(lib: Any, p: list[Any]) -> None:
-        _loss(p[i]).backward(retain_graph=retain or create, create_graph=create)
+        total_of(p[i]).backward(retain_graph=retain or create, create_graph=create)
 
     return run
 
@@ -249,7 +251,7 @@ def grad(c: Choices, pool: list[Any]) -> Any:
     j, k, create = c.var(pool, asked), c.var(pool, asked), c.below(3) != 2
 
     def run(lib: Any, p: list[Any]) -> Any:
-        found = lib.autograd.grad(_loss(p[i]), [p[j], p[k]], create_graph=create,
+        found = lib.autograd.grad(total_of(p[i]), [p[j], p[k]], create_graph=create,
                                   retain_graph=True, allow_unused=True)  # fmt: skip
         # What comes back may be one tensor twice, or a view: copies are alike in both libraries.
         return [g.clone() for g in flat(found)]
