@@ -96,8 +96,8 @@ def assign(name: str, target: Tensor, result: Tensor) -> Tensor:
     if modes.grad and (result._node is not None or family_node(target) is not None):
         if target._view is not None and not target._view.recorded:
             raise AutogradError(
-                f"{name}: the target is a view made under no_grad, which has no part in the history "
-                "of its base; make the view while recording, or write under no_grad"
+                f"{name}: the target is a view made under no_grad, which has no part in the "
+                "history of its base; make the view while recording, or write under no_grad"
             )
         if result._node is not None and result.dtype is not target.dtype:
             result = registry["to"].public(result, target.dtype)

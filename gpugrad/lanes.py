@@ -75,8 +75,10 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
                         t._storage = Storage()
                         kept_out = wrap(r, None, 0, t._storage)
                     if plan.keep[0]:
-                        saved = (x if n.outs is None and n.storage is input._storage else input,
-                                 kept_out)
+                        saved = (
+                            x if n.outs is None and n.storage is input._storage else input,
+                            kept_out,
+                        )
                         s = input._storage
                         if s is not None and s.version:
                             versions = (s.version, 0)

@@ -130,7 +130,7 @@ def cast(c: Choices, pool: list[Any]) -> Any:
 
 @step
 def join(c: Choices, pool: list[Any]) -> Any:
-    i = c.var(pool, lambda t: 0 < t.ndim and t.numel() <= 12)
+    i = c.var(pool, lambda t: t.ndim > 0 and t.numel() <= 12)
     j, name = c.var(pool, lambda t: shape_of(t) == shape_of(pool[i])), c.of(["cat", "stack"])
     return lambda lib, p: getattr(lib, name)([p[i], p[j]])
 

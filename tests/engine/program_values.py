@@ -242,8 +242,8 @@ def backward(c: Choices, pool: list[Any]) -> Any:
 def grad(c: Choices, pool: list[Any]) -> Any:
     """Gradients of leaves and intermediates, recorded or not."""
 
-    # PyTorch skips the hooks of one of several inputs that is no leaf.  And a tensor that `became` a
-    # view of itself stays what other views of its memory depend on; ours depend on the memory.
+    # PyTorch skips the hooks of one of several inputs that is no leaf.  And a tensor that `became`
+    # a view of itself stays what other views of its memory depend on; ours depend on the memory.
     def asked(t: Any) -> bool:
         return t.requires_grad and not t._backward_hooks and not hasattr(t, "became")
 

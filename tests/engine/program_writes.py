@@ -200,8 +200,15 @@ def become(c: Choices, pool: list[Any]) -> Any:
 @step
 def renew(c: Choices, pool: list[Any]) -> Any:
     i = c.var(pool)
-    fn = c.of([lambda t: t.detach(), lambda t: t.clone(), lambda t: t.detach().clone(),
-               lambda t: t.contiguous(), lambda t: t.detach().clone().requires_grad_()])  # fmt: skip
+    fn = c.of(
+        [
+            lambda t: t.detach(),
+            lambda t: t.clone(),
+            lambda t: t.detach().clone(),
+            lambda t: t.contiguous(),
+            lambda t: t.detach().clone().requires_grad_(),
+        ]
+    )
     return lambda lib, p: fn(p[i])
 
 
