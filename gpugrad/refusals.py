@@ -46,52 +46,58 @@ _LIBRARIES = {"gpugrad", "numpy", "cupy", "ml_dtypes", "numba", "contextlib", "f
 def refuse_op(op: Op, args: tuple[Any, ...], settings: dict[str, Any],
               error: Exception) -> NoReturn:  # fmt: skip
     """Raise what a failed op has to say: the words of its shape check, or the library's."""
-    if isinstance(error, GpugradError):
-        raise named(op.name, error)
-    kind = _kind(error, op.module)
-    if kind is None:
-        raise error
-    specs = tuple(
-        Spec(tuple(a.shape), a.dtype) if isinstance(a, Tensor)
-        else a.item() if isinstance(a, np.generic) else a
-        for a in args
-    )  # fmt: skip
     try:
-        result_of(op, specs, settings)
-    except GpugradError as known:
-        raise named(op.name, known) from None
-    except Exception:  # the rule fails as the op did
-        pass
-    shown = [brief(a) for a in args] + [f"{k}={v!r}" for k, v in settings.items()]
-    raise kind(f"{op.name}: {_words(error)} (given {', '.join(shown)})") from error
+        if isinstance(error, GpugradError):
+            raise named(op.name, error)
+        kind = _kind(error, op.module)
+        if kind is None:
+            raise error
+        specs = tuple(
+            Spec(tuple(a.shape), a.dtype) if isinstance(a, Tensor)
+            else a.item() if isinstance(a, np.generic) else a
+            for a in args
+        )  # fmt: skip
+        try:
+            result_of(op, specs, settings)
+        except GpugradError as known:
+            raise named(op.name, known) from None
+        except Exception:  # the rule fails as the op did
+            pass
+        shown = [brief(a) for a in args] + [f"{k}={v!r}" for k, v in settings.items()]
+        raise kind(f"{op.name}: {_words(error)} (given {', '.join(shown)})") from error
+    finally:
+        del error  # its traceback names this frame: a cycle that would keep the tensors alive
 
 
 def refuse_function(record: Function, args: tuple[Any, ...], kwargs: dict[str, Any],
                     error: Exception) -> NoReturn:  # fmt: skip
     """Raise what a failed plain function has to say."""
-    trace = error.__traceback__
-    if type(error) is TypeError and trace is not None and trace.tb_next is None:
-        # Python could not make the call.
-        text = re.sub(r"^[\w.<>]*\(\) ", "", str(error))
-        raise ArgumentError(f"{record.name}: {text}; it is {function_text(record)}") from None
-    kind = type(error) if isinstance(error, GpugradError) else _kind(error, record.module)
-    if kind is None:
-        raise error
-    if isinstance(error, GpugradError) and _names(record.name, str(error)):
-        raise error
-    foreign = not isinstance(error, GpugradError)
-    if kind is ArgumentError or (foreign and any(isinstance(a, np.ndarray) for a in args)):
-        for name, value in _not_tensors(record, args, kwargs, error):
-            raise ArgumentError(f"{record.name}: {name} must be {_wanted(value)}") from error
-    if isinstance(error, GpugradError):
-        raise named(record.name, error)
-    if many := re.search(r"'(\w+)' object is not (?:iterable|subscriptable)", str(error)):
-        for name, value in _by_name(record, args, kwargs):
-            if type(value).__name__ == many[1]:
-                text = f"{record.name}: {name} must be a sequence, got {brief(value)}"
-                raise ArgumentError(text) from error
-    shown = [brief(a) for a in args] + [f"{k}={brief(v)}" for k, v in kwargs.items()]
-    raise kind(f"{record.name}: {_words(error)} (given {', '.join(shown)})") from error
+    try:
+        trace = error.__traceback__
+        if type(error) is TypeError and trace is not None and trace.tb_next is None:
+            # Python could not make the call.
+            text = re.sub(r"^[\w.<>]*\(\) ", "", str(error))
+            raise ArgumentError(f"{record.name}: {text}; it is {function_text(record)}") from None
+        kind = type(error) if isinstance(error, GpugradError) else _kind(error, record.module)
+        if kind is None:
+            raise error
+        if isinstance(error, GpugradError) and _names(record.name, str(error)):
+            raise error
+        foreign = not isinstance(error, GpugradError)
+        if kind is ArgumentError or (foreign and any(isinstance(a, np.ndarray) for a in args)):
+            for name, value in _not_tensors(record, args, kwargs, error):
+                raise ArgumentError(f"{record.name}: {name} must be {_wanted(value)}") from error
+        if isinstance(error, GpugradError):
+            raise named(record.name, error)
+        if many := re.search(r"'(\w+)' object is not (?:iterable|subscriptable)", str(error)):
+            for name, value in _by_name(record, args, kwargs):
+                if type(value).__name__ == many[1]:
+                    text = f"{record.name}: {name} must be a sequence, got {brief(value)}"
+                    raise ArgumentError(text) from error
+        shown = [brief(a) for a in args] + [f"{k}={brief(v)}" for k, v in kwargs.items()]
+        raise kind(f"{record.name}: {_words(error)} (given {', '.join(shown)})") from error
+    finally:
+        del error  # its traceback names this frame: a cycle that would keep the tensors alive
 
 
 def named(name: str, error: GpugradError) -> GpugradError:

@@ -242,10 +242,12 @@ def backward(c: Choices, pool: list[Any]) -> Any:
 def grad(c: Choices, pool: list[Any]) -> Any:
     """Gradients of leaves and intermediates, recorded or not."""
 
-    # PyTorch skips the hooks of one of several inputs that is no leaf.  And a tensor that `became`
-    # a view of itself stays what other views of its memory depend on; ours depend on the memory.
+    # PyTorch skips the hooks of one of several inputs that is no leaf.  After a write, also under
+    # no_grad, it lets views depend on their base and no longer on each other.  And a tensor that
+    # became a view of itself is what its other views depend on; ours depend on the memory.
     def asked(t: Any) -> bool:
-        return t.requires_grad and not t._backward_hooks and not hasattr(t, "became")
+        plain = not t._backward_hooks and not hasattr(t, "became")
+        return t.requires_grad and plain and not (t._is_view() and t._version)
 
     i = c.var(pool, lambda t: t.requires_grad)
     j, k, create = c.var(pool, asked), c.var(pool, asked), c.below(3) != 2

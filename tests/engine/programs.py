@@ -8,6 +8,7 @@ After each step every tensor of one pool is compared with its twin.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,9 +24,8 @@ Table = dict[str, Callable[["Choices", list[Any]], Action | None]]
 POOL = 9  # more tensors than this push out an older one
 
 # What only PyTorch refuses.  Of a graph, gpugrad keeps less or keeps a copy, so a gradient that
-# PyTorch cannot give any more is still right; then there is nothing to compare it with.  PyTorch
-# insists on tensors
-# in a few places, has no derivative of a few ops, and trips over bool in others'.
+# PyTorch cannot give any more is still right: see ``Twins._second_opinion``.  PyTorch insists on
+# tensors in a few places, has no derivative of a few ops, and trips over bool in others'.
 TORCH_ONLY = (
     "modified by an inplace operation", "a second time", "refer to a single memory location",
     "moved into the graph interior", "must be Tensor, not", "is not implemented",
@@ -97,15 +97,18 @@ class Twins:
     """Two pools, and what running a program on both may show."""
 
     def __init__(
-        self, table: Table, start: Callable[[Any], list[Any]], digits: float = 1e-8
-    ) -> None:
+        self, table: Table, start: Callable[[Any], list[Any]], digits: float = 1e-8,
+        copies: bool = False,
+    ) -> None:  # fmt: skip
         import torch
 
         self.digits = digits
-        self.table = table
+        self.table, self.start = table, start
+        self.copies = copies  # whether gpugrad's tape keeps copies, which no write reaches
         self.libs = (torch, gpugrad)
         self.pools = [start(lib) for lib in self.libs]
         self.leaves = [[t for t in pool if t.requires_grad] for pool in self.pools]
+        self.stale = False  # PyTorch alone kept something that was then written
         self.unseen = False  # PyTorch missed a write, so its gradients may be wrong
         self.over = False
 
@@ -118,6 +121,17 @@ class Twins:
         self._both("the end", total)
         if not self.over:
             self.compare_gradients("the end")
+        elif self.stale and not self.unseen:
+            self._second_opinion(program)
+
+    def _second_opinion(self, program: list[Step]) -> None:
+        """Compare the last gradients with those of a tape that keeps copies."""
+        again = Twins(self.table, self.start, self.digits, copies=True)
+        again.run(program)
+        for x, y in zip(self.leaves[1], again.leaves[1], strict=True):
+            assert (x.grad is None) == (y.grad is None)
+            if x.grad is not None:
+                self._close(y.grad, x.grad, "the end, from copies: grad")
 
     def step(self, name: str, choices: Sequence[int]) -> None:
         try:
@@ -143,9 +157,12 @@ class Twins:
             del pool[3 : 3 + max(0, len(pool) - POOL)]
 
     def _both(self, name: str, action: Action) -> list[Any]:
-        (mine, error), (ours, our_error) = (
-            attempt(action, lib, pool) for lib, pool in zip(self.libs, self.pools, strict=True)
+        mine, error = attempt(action, self.libs[0], self.pools[0])
+        hooks = gpugrad.autograd.graph.saved_tensors_hooks(
+            lambda t: t.detach().clone(), lambda t: t
         )
+        with hooks if self.copies else contextlib.nullcontext():
+            ours, our_error = attempt(action, self.libs[1], self.pools[1])
         self.failed = error is not None
         if error is None and our_error is not None:
             excused = OURS_ONLY + (("was modified by an in-place",) if self.unseen else ())
@@ -157,7 +174,7 @@ class Twins:
             assert any(words in error[1] for words in TORCH_ONLY), (
                 f"{name}: PyTorch alone raises {error}"
             )
-            self.over = True
+            self.over, self.stale = True, TORCH_ONLY[0] in error[1] and not self.copies
         elif error is not None:
             builtin = next(c for c in error[0].__mro__ if c.__module__ == "builtins")
             if builtin is NotImplementedError:  # what PyTorch says of dtypes it has no kernel for

@@ -144,11 +144,11 @@ def test_results_that_may_be_written(fn):
     """As in PyTorch, an activation or a sum may be done in place on these."""
     x = leaf(0.5, -1.5, 2.0)
     y = fn(x)
-    y.relu_()
     y += 1
+    y.relu_()
     (g,) = gpugrad.autograd.grad(y.sum(), [x])
     np.testing.assert_array_equal(
-        g.numpy(), gpugrad.autograd.grad((fn(x).relu() + 1).sum(), [x])[0].numpy()
+        g.numpy(), gpugrad.autograd.grad((fn(x) + 1).relu().sum(), [x])[0].numpy()
     )
 
 
