@@ -15,7 +15,8 @@ import numpy as np
 from gpugrad.errors import ArgumentError, AutogradError
 from gpugrad.inplace import _rebase
 from gpugrad.modes import _Switch, modes
-from gpugrad.tape import Node
+from gpugrad.storage import Storage
+from gpugrad.tape import Node, Packed
 from gpugrad.tensor import Tensor, check_mode, wrap
 
 
@@ -93,7 +94,8 @@ class FunctionNode(Node):
     edges: tuple[Any, ...]
     _ctx: FunctionCtx
     _function: type[Function]
-    _values: list[tuple[Any, Any, Any]] | None
+    #: what was kept, its version, and its (node, output) if it has none itself; None is this node
+    _values: list[tuple[Any, int, tuple[Any, int] | None]] | None
 
     @property
     def materialize(self) -> bool:  # type: ignore[override]
@@ -111,18 +113,18 @@ class FunctionNode(Node):
                 "first. Pass retain_graph=True to the first backward to keep it"
             )
         result: list[Any] = []
-        for value, version, slot in self._values:
-            if value is None or version is None:
-                result.append(value() if callable(value) and version is None else value)
-                continue
-            if value._version != version:
+        for value, version, history in self._values:
+            if isinstance(value, Packed):
+                value = wrap(value.tensor()._array, None, 0, Storage())
+            elif value is not None and value._version != version:
                 raise AutogradError(
                     f"{self.op.name} saved a tensor of shape {tuple(value.shape)} that was "
                     f"modified by an in-place operation at {value._storage.last_write} (version "
                     f"{value._version}, expected {version})"
                 )
-            if slot is not None:
-                value = wrap(value._array, self, slot, value._storage)
+            if history is not None:
+                node, slot = history
+                value = wrap(value._array, node or self, slot, value._storage)
             result.append(value)
         return tuple(result)
 
@@ -236,14 +238,17 @@ def _record(cls: type[Function], ctx: FunctionCtx, tensors: list[Any], outs: lis
     places = {id(o): i for i, o in enumerate(outs) if flows[i]}
     values: list[Any] = []
     for t in ctx._to_save:
+        place = places.get(id(t))
+        # An output is kept without its node, or it would keep itself alive.
+        history = None if place is None else (None, place)
         if t is None:
-            values.append((None, None, None))
+            values.append((None, 0, None))
         elif modes.saved_hooks:
-            pack, unpack = modes.saved_hooks[-1]
-            values.append((functools.partial(unpack, pack(t)), None, None))
-        elif id(t) in places:  # an output: kept without its node, or it would keep itself alive
-            kept = wrap(t._array, None, 0, t.storage_state())
-            values.append((kept, t._version, places[id(t)]))
+            if place is None and t._node is not None:
+                history = (t._node, t._slot)
+            values.append((Packed(t, *modes.saved_hooks[-1]), 0, history))
+        elif place is not None:
+            values.append((wrap(t._array, None, 0, t.storage_state()), t._version, history))
         else:
             values.append((t, t._version, None))
     node._values = values
