@@ -6,6 +6,7 @@ modules.  They are generated when a wheel is built and before types are checked,
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
@@ -21,8 +22,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from gpugrad.devices import Device
 from gpugrad.dtypes import DType
-from gpugrad.random import Generator
-from gpugrad.tensor import Tensor
+from gpugrad.random import Generator as Generator
+from gpugrad.tensor import Tensor as Tensor
 
 """
 #: What annotations of records and functions mean to a caller; anything else is shown as Any.
@@ -142,7 +143,7 @@ def _names(record: Op | Function) -> list[tuple[str, str]]:
 
 def functions(home: str, spelt: str = "") -> str:
     """The stub text of one namespace's functions, without names that ``spelt`` exports."""
-    taken = set(re.findall(r" as (\w+)$", spelt, re.MULTILINE))
+    taken = set(re.findall(r"(?: as |^)(\w+)(?:$| = )", spelt, re.MULTILINE))
     named = [(r, h, n) for r in registry for h, n in dict.fromkeys(_names(r))]
     chosen = [(r, n) for r, h, n in named if h == home and n not in taken]
     lines = _results([r for r, _ in chosen])
@@ -188,13 +189,22 @@ def _operators(record: Op | Function) -> list[str]:
 
 
 def _exports(package: Path) -> str:
-    """The re-exports that ``gpugrad/__init__.py`` spells out, as they stand there."""
-    source = (package / "__init__.py").read_text()
-    kept = [
-        line.strip().split("  #")[0] for line in source.splitlines()
-        if re.match(r" *from (gpugrad|math)[\w.]* import \w+ as [A-Za-z]\w*", line)
-    ]  # fmt: skip
-    return "\n".join([*kept, "__version__: str", ""])
+    """The re-exports that ``gpugrad/__init__.py`` spells out.
+
+    To a checker a stub hands on what it imports under its own name, and nothing else it imports
+    (PEP 484); a name that is another's here, as ``device`` is ``Device``, is assigned.
+    """
+    lines: list[str] = []
+    for node in ast.walk(ast.parse((package / "__init__.py").read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        for alias in node.names:
+            name = alias.asname or "_"
+            if not name.startswith("_"):
+                inner = name if name == alias.name else f"_{name}"
+                lines.append(f"from {node.module} import {alias.name} as {inner}")
+                lines += [f"{name} = {inner}"] * (inner != name)
+    return "\n".join([*lines, "__version__: str", ""])
 
 
 def write(folder: Path) -> list[Path]:

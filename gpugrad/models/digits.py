@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import gpugrad
+from gpugrad import Tensor
 from gpugrad.nn import functional as F
-from gpugrad.ops.random import randn
-from gpugrad.tensor import Tensor
 
 _SHAPES = {
     "conv1": (16, 1, 3, 3),
@@ -41,7 +41,7 @@ class DigitsCNN:
         for name, shape in _SHAPES.items():
             # Keeps the size of activations through ReLU layers (He and others, 2015).
             scale = math.sqrt(2 / math.prod(shape[1:]))
-            weight = (randn(*shape) * scale).to(device)
+            weight = (gpugrad.randn(*shape) * scale).to(device)
             bias = weight.new_zeros(shape[0])
             self.parameters[f"{name}.weight"] = weight.requires_grad_()
             self.parameters[f"{name}.bias"] = bias.requires_grad_()

@@ -18,6 +18,7 @@ PACKAGE = Path(gpugrad.__file__).parent
 
 USE = """
 import gpugrad as gg
+from gpugrad import Generator, Tensor, bool, device, long, use_deterministic_algorithms
 x = gg.ones(2, 3)
 reveal_type(x.sum(dim=1, keepdim=True))
 reveal_type(gg.sort(x).values)
