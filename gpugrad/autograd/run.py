@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +79,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -87,6 +89,7 @@ def grad(
     Args:
         outputs, grad_outputs, retain_graph, create_graph: as for ``backward``.
         inputs: a tensor or several, leaves or not.
+        only_inputs: always so; False warns, as it does in PyTorch.
         allow_unused: give None for an input that the outputs do not depend on, instead of raising.
         materialize_grads: give zeros instead of None (implies ``allow_unused``).
         is_grads_batched: not supported; differentiate in a loop.
@@ -94,6 +97,13 @@ def grad(
     Returns:
         One tensor (or None) per input.
     """
+    if not only_inputs:
+        warnings.warn(
+            "grad: only_inputs=False is deprecated and ignored; use backward to accumulate "
+            "the gradients of everything else",
+            FutureWarning,
+            stacklevel=2,
+        )
     if is_grads_batched:
         raise AutogradError("grad: is_grads_batched is not supported; call grad once per row")
     if materialize_grads and allow_unused is False:

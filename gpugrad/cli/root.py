@@ -8,8 +8,10 @@ import click
 
 import gpugrad
 from gpugrad.cli import INTERRUPTED, fail
+from gpugrad.cli.check import check
 from gpugrad.cli.info import info
 from gpugrad.cli.ops import ops
+from gpugrad.cli.run import run as run_script
 from gpugrad.cli.train import Stopped, train
 from gpugrad.errors import GpugradError
 
@@ -20,7 +22,7 @@ def root() -> None:
     """A GPU-accelerated autograd engine in pure Python, with PyTorch's names."""
 
 
-for _command in (train, info, ops):
+for _command in (run_script, check, train, info, ops):
     root.add_command(_command)
 
 

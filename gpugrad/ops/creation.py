@@ -9,7 +9,7 @@ import numpy as np
 from gpugrad import dtypes
 from gpugrad.config import config
 from gpugrad.errors import ArgumentError
-from gpugrad.factory import arranged, check_layout, made, place, sizes
+from gpugrad.factory import arranged, check_layout, format_name, made, place, sizes
 from gpugrad.op import Array, elementwise, function
 from gpugrad.samples import A, Sample, Undefined
 from gpugrad.spec import Spec
@@ -157,10 +157,11 @@ def _like(name: str, input: Tensor, fill: Any, dtype: Any, layout: Any, device: 
     shape = tuple(_given(input).shape)
     own_place = input.device if device is None else device
     wanted = input.dtype if dtype is None else dtype
+    kept = format_name(name, memory_format, len(shape)) == "preserve_format"
 
     def laid_out(xp: Any, d: Any) -> Any:
         source = input._array
-        if memory_format is None and type(source) is xp.ndarray:
+        if kept and type(source) is xp.ndarray:
             x = xp.empty_like(source, dtype=d)  # the input's order of strides
         else:
             x = arranged(xp, name, xp.empty(shape, dtype=d), memory_format)

@@ -16,7 +16,14 @@ from gpugrad.tensor import Tensor
 
 
 class _Loss(Layer):
-    """Turns the older spelling of ``reduction`` into the new one."""
+    """Base of all losses; ``size_average`` and ``reduce`` become ``reduction``."""
+
+    def __init__(
+        self, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+    ) -> None:
+        super().__init__()
+        self.size_average, self.reduce, self.reduction = size_average, reduce, reduction
+        self._complete()
 
     def _complete(self) -> None:
         average, reduce = (self.__dict__.pop(n, None) for n in ("size_average", "reduce"))
