@@ -1,40 +1,61 @@
-"""The two pictures of a run.  matplotlib is imported when one is drawn."""
+"""The pictures of a run.  matplotlib is imported when one is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpugrad.train.digits import Row
+from gpugrad.train.table import Row
 
-_TRAIN, _HELD_OUT, _GREY = "#3b6ea5", "#d1603d", "#777777"
+_FIRST, _SECOND, _GREY = "#3b6ea5", "#d1603d", "#777777"
 _COLUMNS, _AT_MOST = 6, 24
 
 
-def curves(rows: Sequence[Row], path: Path) -> None:
-    """Loss and accuracy over the epochs, for the training and the held-out images."""
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes of ``curves``.
+
+    Attributes:
+        title: above it.
+        lines: name in the rows and label of each line.
+        log: whether the axis of values is logarithmic.
+        percent: whether values are shares.
+    """
+
+    title: str
+    lines: Sequence[tuple[str, str]]
+    log: bool = False
+    percent: bool = False
+
+
+def curves(rows: Sequence[Row], path: Path, panels: Sequence[Panel], over: str) -> None:
+    """Measurements side by side over the course of a run.
+
+    Args:
+        rows: what was measured.
+        path: a ``.png`` to write.
+        panels: what is shown.
+        over: the name in the rows that runs along the axes, as ``epoch``.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = [r.epoch for r in rows]
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    places = [r[over] for r in rows]
     style = {"marker": "o", "markersize": 3.5, "linewidth": 1.8}
-    for axes, what in ((left, "loss"), (right, "accuracy")):
-        for color, label, prefix in (
-            (_TRAIN, "training, dropout on", ""),
-            (_HELD_OUT, "held out", "held_out_"),
-        ):
-            values = [getattr(r, prefix + what) for r in rows]
-            axes.plot(epochs, values, color=color, label=label, **style)
-    left.set(title="loss (cross-entropy)", yscale="log")
-    right.set(title=f"accuracy (held out: {rows[-1].held_out_accuracy:.2%} at the end)")
-    right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, panel in zip(all_axes, panels, strict=True):
+        for (name, label), color in zip(panel.lines, (_FIRST, _SECOND), strict=False):
+            axes.plot(places, [r[name] for r in rows], color=color, label=label, **style)
+        axes.set(title=panel.title, xlabel=over)
+        if panel.log:
+            axes.set_yscale("log")
+        if panel.percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -42,14 +63,17 @@ def curves(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def misread(images: Any, labels: Any, probabilities: Any, path: Path) -> None:
+def misread(
+    images: Any, labels: Any, probabilities: Any, path: Path, which: str = "held-out"
+) -> None:  # fmt: skip
     """The misread digits, the surest mistakes first; without any, the least sure right answers.
 
     Args:
-        images: ``(N, 8, 8)``, values 0 to 1.
+        images: ``(N, height, width)``, values 0 to 1.
         labels: ``(N,)``, what they are.
         probabilities: ``(N, 10)``, what the network says.
         path: a ``.png`` to write.
+        which: what these images are, in words.
     """
     from matplotlib.figure import Figure
 
@@ -57,10 +81,10 @@ def misread(images: Any, labels: Any, probabilities: Any, path: Path) -> None:
     wrong = np.flatnonzero(guesses != labels)
     if len(wrong):
         shown = wrong[np.argsort(-sure[wrong], kind="stable")]
-        title = f"{len(wrong)} of {len(labels)} held-out digits misread"
+        title = f"{len(wrong)} of {len(labels)} {which} digits misread"
     else:
         shown = np.argsort(sure, kind="stable")[:12]
-        title = f"none of {len(labels)} held-out digits misread; the least certain"
+        title = f"none of {len(labels)} {which} digits misread; the least certain"
     if len(shown) > _AT_MOST:
         shown, title = shown[:_AT_MOST], f"{title}; the surest {_AT_MOST} mistakes"
     columns = min(max(len(shown), 4), _COLUMNS)
@@ -75,7 +99,7 @@ def misread(images: Any, labels: Any, probabilities: Any, path: Path) -> None:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color("#cccccc")
         axes.set_title(f"is {labels[i]}, read as {guesses[i]}", fontsize=10,
-                       color=_GREY if guesses[i] == labels[i] else _HELD_OUT)  # fmt: skip
+                       color=_GREY if guesses[i] == labels[i] else _SECOND)  # fmt: skip
         axes.text(0.5, -0.04, f"{sure[i]:.0%} sure", transform=axes.transAxes, ha="center",
                   va="top", fontsize=8, color=_GREY)  # fmt: skip
     figure.savefig(path, dpi=130)

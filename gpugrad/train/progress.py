@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gpugrad.train.digits import Row, Settings
+from gpugrad.train.callbacks import Callback
 from gpugrad.train.memory import memory_in_use
+from gpugrad.train.table import Column, Row, heading, line
 
-_HEAD = "epoch    loss  accuracy  held-out loss  held-out accuracy  samples/s     memory"
-
-
-def _line(row: Row) -> str:
-    return (
-        f"{row.epoch:5d}  {row.loss:6.4f}  {row.accuracy:8.2%}  {row.held_out_loss:13.4f}  "
-        f"{row.held_out_accuracy:17.2%}  {row.samples_per_second:9,.0f}  "
-        f"{row.memory_bytes / 2**20:5.0f} MiB"
-    )
+if TYPE_CHECKING:
+    from gpugrad.train.trainer import Trainer
 
 
-class Silent:
+class Silent(Callback):
     """Shows nothing."""
-
-    def batch(self, epoch: int, share: float, loss: float, accuracy: float, speed: float) -> None:
-        """Show nothing."""
-
-    def epoch(self, row: Row) -> None:
-        """Show nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -40,31 +29,48 @@ class Silent:
 
 
 class Plain(Silent):
-    """A line per epoch, for files and pipes."""
+    """A line per evaluation, for files and pipes.
+
+    Args:
+        columns: what of a row is shown.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = columns
 
     def __enter__(self) -> Self:
-        print(_HEAD, flush=True)
+        print(heading(self._columns), flush=True)
         return self
 
-    def epoch(self, row: Row) -> None:
+    def on_start(self, trainer: Trainer) -> None:
+        """Print the lines of the run that goes on."""
+        for row in trainer.rows:
+            self.on_evaluation(trainer, row)
+
+    def on_evaluation(self, trainer: Trainer, row: Row) -> None:
         """Print the line."""
-        print(_line(row), flush=True)
+        print(line(self._columns, row), flush=True)
 
 
 class Live(Silent):
-    """A line per epoch above a bar that moves with every step."""
+    """A line per evaluation above a bar that moves with every step.
 
-    def __init__(self, settings: Settings, console: Console) -> None:
-        self._settings = settings
+    Args:
+        columns: what of a row is shown.
+        console: the terminal.
+    """
+
+    def __init__(self, columns: Sequence[Column], console: Console) -> None:
+        self._columns = columns
         self._console = console
         self._progress = Progress(
             BarColumn(bar_width=None), TextColumn("{task.description}"), TimeRemainingColumn(),
             console=console, transient=True, expand=True,
         )  # fmt: skip
-        self._task = self._progress.add_task("loading the images", total=settings.epochs)
+        self._task = self._progress.add_task("loading the data", total=1.0)
 
     def __enter__(self) -> Self:
-        self._console.print(f"[bold]{_HEAD}[/]")
+        self._console.print(f"[bold]{heading(self._columns)}[/]")
         self._progress.start()
         return self
 
@@ -72,15 +78,25 @@ class Live(Silent):
                  trace: TracebackType | None) -> None:  # fmt: skip
         self._progress.stop()
 
-    def batch(self, epoch: int, share: float, loss: float, accuracy: float, speed: float) -> None:
-        """Move the bar."""
-        memory = memory_in_use(self._settings.device) / 2**20
-        text = (
-            f"epoch {epoch}/{self._settings.epochs}  loss {loss:.4f}  accuracy {accuracy:.1%}  "
-            f"{speed:,.0f} samples/s  {memory:,.0f} MiB"
-        )
-        self._progress.update(self._task, completed=epoch - 1 + share, description=text)
+    def on_start(self, trainer: Trainer) -> None:
+        """Print the lines of the run that goes on, and move the bar to where it stands."""
+        for row in trainer.rows:
+            self.on_evaluation(trainer, row)
+        self._progress.update(self._task, completed=trainer.share, description=trainer.status)
 
-    def epoch(self, row: Row) -> None:
-        """Print the epoch's line above the bar."""
-        self._progress.console.print(_line(row), highlight=False)
+    def on_step(self, trainer: Trainer) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=trainer.share, description=_describe(trainer))
+
+    def on_evaluation(self, trainer: Trainer, row: Row) -> None:
+        """Print the line above the bar."""
+        self._progress.console.print(line(self._columns, row), highlight=False)
+
+
+def _describe(trainer: Trainer) -> str:
+    """Where a run stands: averages since the last evaluation, speed and memory."""
+    averages = trainer.tally.averages()
+    shown = [f"{k} {v:.1%}" if k == "accuracy" else f"{k} {v:.4f}" for k, v in averages.items()]
+    speed = f"{trainer.tally.speed:,.0f} {trainer.unit}/s"
+    memory = f"{memory_in_use(trainer.device) / 2**20:,.0f} MiB"
+    return "  ".join([trainer.status, *shown, speed, memory])

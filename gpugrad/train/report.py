@@ -1,37 +1,31 @@
-"""What a run leaves behind: weights, metrics, two pictures and the settings that made them."""
+"""What a run leaves behind: weights, metrics, pictures and the settings that made them."""
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import gpugrad
 from gpugrad import io
-from gpugrad.train import pictures
-from gpugrad.train.digits import HELD_OUT, Row, Run
+from gpugrad.train import table
+from gpugrad.train.trainer import Trainer, Writers
 
 
-def write(run: Run, stage: Path, folder: Path) -> list[str]:
+def write(run: Trainer, stage: Path, folder: Path) -> list[str]:
     """Write all files of a run into ``stage``, on their way to ``folder``; return their names.
 
     Raises:
         OSError: naming the file in ``folder`` that could not be written.
     """
-    images = run.split.held_out_images.numpy(force=True)[:, 0]
-    labels = run.split.held_out_labels.numpy(force=True)
-    writers: dict[str, Callable[[Path], None]] = {
-        "weights.safetensors": lambda p: io.save_file(run.model.parameters, p),
-        "metrics.csv": lambda p: _metrics(run, p),
+    writers: Writers = {
+        "weights.safetensors": lambda p: io.save_file(run.weights(), p),
+        "metrics.csv": lambda p: table.write(run.rows, p),
         "config.json": lambda p: _config(run, p),
-        "curves.png": lambda p: pictures.curves(run.rows, p),
-        "misread.png": lambda p: pictures.misread(images, labels, run.probabilities, p),
+        **run.writers(),
     }
     for name, writer in writers.items():
         with io.named(folder / name):
@@ -39,38 +33,17 @@ def write(run: Run, stage: Path, folder: Path) -> list[str]:
     return list(writers)
 
 
-def misread(run: Run) -> int:
-    """Number of held-out images that were read wrongly."""
-    labels = run.split.held_out_labels.numpy(force=True)
-    return int(np.sum(run.probabilities.argmax(1) != labels))
-
-
-def _metrics(run: Run, path: Path) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow([f.name for f in fields(Row)])
-        for row in run.rows:
-            table.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in _values(row)])
-
-
-def _values(row: Row) -> list[Any]:
-    return [getattr(row, f.name) for f in fields(Row)]
-
-
-def _config(run: Run, path: Path) -> None:
-    last = run.rows[-1]
+def _config(run: Trainer, path: Path) -> None:
     facts = {
-        "job": "digits",
+        "job": run.name,
         "settings": asdict(run.settings),
-        "parameters": sum(p.numel() for p in run.model.parameters.values()),
-        "training_images": len(run.split.train_labels),
-        "held_out_images": HELD_OUT,
+        "parameters": sum(w.numel() for w in run.weights().values()),
+        **run.facts(),
         "interrupted": run.interrupted,
-        "held_out_accuracy": last.held_out_accuracy,
-        "misread": misread(run),
-        "seconds": round(last.seconds, 3),
+        "seconds": round(run.rows[-1]["seconds"], 3),
         "gpugrad": gpugrad.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-    path.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    finite = {k: None if v != v else v for k, v in facts.items()}  # JSON has no NaN
+    path.write_text(json.dumps(finite, indent=1) + "\n", "utf-8")

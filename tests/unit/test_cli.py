@@ -382,9 +382,10 @@ def test_a_terminal_gets_a_moving_bar(tmp_path: Path) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, soft_wrap=True)
     settings = digits.Settings(epochs=1, batch_size=512)
-    with progress.Live(settings, console) as watcher:
+    with progress.Live(digits.Digits.columns, console) as watcher:
         run = digits.train(settings, watcher)
-        watcher.batch(1, 1.0, 0.5, 0.75, 1000.0)
+        run.tally.add(4, {"loss": 2.0, "accuracy": 3.0}, 0.004)
+        watcher.on_step(run)
         watcher._progress.refresh()
     shown = screen.getvalue()
     assert "held-out accuracy" in shown
