@@ -113,7 +113,7 @@ def wheel_megabytes() -> float:
         return next(Path(folder).glob("*.whl")).stat().st_size / 1e6
 
 
-def run(against: list[str], repeats: int) -> list[dict[str, Any]]:
+def run(against: list[str], repeats: int, threads: int) -> list[dict[str, Any]]:
     """All rows of the suite; the first engine is gpugrad, and ratios are against the first peer."""
     names = ["gpugrad", *against]
     rows = per_op(names, repeats)

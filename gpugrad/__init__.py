@@ -27,6 +27,8 @@ from gpugrad.amp import autocast as autocast
 from gpugrad.amp import cuda as _cuda_amp
 from gpugrad.amp import get_autocast_dtype as get_autocast_dtype
 from gpugrad.amp import is_autocast_enabled as is_autocast_enabled
+from gpugrad.backends import get_float32_matmul_precision as get_float32_matmul_precision
+from gpugrad.backends import set_float32_matmul_precision as set_float32_matmul_precision
 from gpugrad.config import config as config
 from gpugrad.config import get_default_dtype as get_default_dtype
 from gpugrad.config import set_default_dtype as set_default_dtype
@@ -36,6 +38,8 @@ from gpugrad.dtypes import bfloat16 as bfloat16
 from gpugrad.dtypes import bool_ as bool
 from gpugrad.dtypes import can_cast as can_cast
 from gpugrad.dtypes import finfo as finfo
+from gpugrad.dtypes import float8_e4m3fn as float8_e4m3fn
+from gpugrad.dtypes import float8_e5m2 as float8_e5m2
 from gpugrad.dtypes import float16 as float16
 from gpugrad.dtypes import float16 as half
 from gpugrad.dtypes import float32 as float
@@ -52,6 +56,7 @@ from gpugrad.dtypes import int64 as int64
 from gpugrad.dtypes import int64 as long
 from gpugrad.dtypes import promote_types as promote_types
 from gpugrad.dtypes import uint8 as uint8
+from gpugrad.errors import OutOfMemoryError as OutOfMemoryError
 from gpugrad.factory import channels_last as channels_last
 from gpugrad.factory import channels_last_3d as channels_last_3d
 from gpugrad.factory import contiguous_format as contiguous_format
@@ -74,6 +79,10 @@ from gpugrad.random import seed as seed
 from gpugrad.random import set_rng_state as set_rng_state
 from gpugrad.tensor import Size as Size
 from gpugrad.tensor import Tensor as Tensor
+from gpugrad.threads import get_num_interop_threads as get_num_interop_threads
+from gpugrad.threads import get_num_threads as get_num_threads
+from gpugrad.threads import set_num_interop_threads as set_num_interop_threads
+from gpugrad.threads import set_num_threads as set_num_threads
 
 __version__ = "0.1.0"
 
@@ -89,17 +98,38 @@ globals().update(_publish.homes[""])
 
 
 #: Sub-packages that are imported when first asked for, so that every program need not pay.
-_ON_DEMAND = ("models", "nn", "optim", "testing")
+_ON_DEMAND = ("compiler", "datasets", "distributions", "func", "futures", "models", "nn", "optim",
+              "profiler", "serialization", "testing")  # fmt: skip
 if TYPE_CHECKING:
+    from gpugrad import compiler as compiler
+    from gpugrad import datasets as datasets
+    from gpugrad import distributions as distributions
+    from gpugrad import func as func
+    from gpugrad import futures as futures
     from gpugrad import models as models
     from gpugrad import nn as nn
     from gpugrad import optim as optim
+    from gpugrad import profiler as profiler
+    from gpugrad import serialization as serialization
     from gpugrad import testing as testing
+    from gpugrad.io import load as load
+    from gpugrad.io import save as save
+
+
+#: Functions of such modules, and their modules.
+_FUNCTIONS_ON_DEMAND = {"compile": "compiler", "vmap": "func"}
+if TYPE_CHECKING:
+    from gpugrad.compiler import compile as compile
+    from gpugrad.func import vmap as vmap
 
 
 def __getattr__(name: str) -> Any:
     if name in _ON_DEMAND:
         return import_module(f"gpugrad.{name}")
+    if name in _FUNCTIONS_ON_DEMAND:
+        return getattr(import_module(f"gpugrad.{_FUNCTIONS_ON_DEMAND[name]}"), name)
+    if name in ("load", "save"):
+        return getattr(import_module("gpugrad.io"), name)
     return _lookup(name)  # ops that a user registered after the import
 
 

@@ -24,12 +24,26 @@ class PrintOptions:
     sci_mode: bool | None = None
 
 
+def _threads_at_start() -> int:
+    """``OMP_NUM_THREADS`` if it says so (as "4", or "4,2" by level), else the cores given to us."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    cores = getattr(os, "sched_getaffinity", None)
+    return len(cores(0)) if cores else os.cpu_count() or 1
+
+
 @dataclass(slots=True)
 class Config:
     """Settings that live as long as the process."""
 
     default_dtype: dtypes.DType = dtypes.float32
-    default_device: str = "cpu"
+    #: How exactly CUDA multiplies float32 matrices: see ``backends.set_float32_matmul_precision``.
+    float32_matmul_precision: str = "highest"
+    #: Whether the program demanded results that are the same bits every time.
+    deterministic: bool = False
+    #: Threads that one op on the CPU may use: see ``gpugrad.threads``.
+    num_threads: int = field(default_factory=_threads_at_start)
     printing: PrintOptions = field(default_factory=PrintOptions)
     #: Folder for caches on disk (compiled kernels).
     cache_dir: str = os.environ.get(
@@ -52,6 +66,8 @@ def set_default_dtype(dtype: dtypes.DType) -> None:
         DTypeError: if ``dtype`` is not a floating dtype.
     """
     chosen = dtypes.as_dtype(dtype)
-    if not chosen.is_floating_point:
-        raise DTypeError(f"set_default_dtype takes a floating dtype, got {dtype!r}")
+    if not chosen.is_floating_point or chosen in dtypes.EIGHTS:
+        raise DTypeError(
+            f"set_default_dtype takes a floating dtype that is computed in, got {dtype!r}"
+        )
     config.default_dtype = chosen

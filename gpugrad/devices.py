@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import threading
+from typing import Any, ClassVar, Self
 
 from gpugrad.errors import DeviceError
 
@@ -13,6 +14,7 @@ class Device:
     """A device by type and index, as ``torch.device``; equal by value, hashable, interned.
 
     ``Device("cuda")`` means the current CUDA device and carries no index until it is used.
+    ``with Device("meta"):`` makes it the place of what is made without a ``device`` inside.
     """
 
     __slots__ = ("index", "type")
@@ -67,6 +69,32 @@ class Device:
     def __deepcopy__(self, memo: Any) -> Device:
         return self
 
+    def __enter__(self) -> Self:
+        default.outer.append(default.device)
+        default.device = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        default.device = default.outer.pop()
+
+
+class _Default(threading.local):
+    """Each thread's place for what is made without a ``device``; None if it named none."""
+
+    device: Device | None = None
+
+    def __init__(self) -> None:
+        #: those of the ``with`` blocks around
+        self.outer: list[Device | None] = []
+
 
 CPU = Device("cpu")
 META = Device("meta")
+default = _Default()
+
+
+def place(device: Any) -> Device:
+    """The device that an argument names; the thread's default, or the CPU, where it is None."""
+    if device is None:
+        return default.device or CPU
+    return Device(device)

@@ -27,6 +27,7 @@ from gpugrad.tape import Constant, Node, Packed, PackedSaved, Plan, plan_for
 from gpugrad.tensor import TENSOR_TYPES, Tensor, View, check_mode, wrap
 
 _NDARRAY = np.ndarray
+_XP = backends.NUMPY.xp
 _HALF_NP = frozenset(d.np for d in dtypes.HALVES)
 _FLOAT_NP = frozenset(d.np for d in dtypes.FLOATS)
 _F32 = dtypes.float32
@@ -89,21 +90,28 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         recorded = needs and modes.grad and op.differentiable
         if recorded and not op.rules:
             return _composed(op, args, settings, half)
+        if modes.clock is not None:
+            modes.clock()
         if type(first._array) is Spec:
             out = _on_meta(op, arrays, settings)
         else:
-            backend = backends.ARRAY_TYPES[type(first._array)]
+            run: Any = quiet.run
+            xp = _XP
+            if type(first._array) is not _NDARRAY:
+                backend = backends.ARRAY_TYPES[type(first._array)]
+                run, xp = backend.run, backend.xp
             if half is not None:
-                arrays = [backend.run(_to_f32, x) for x in arrays]
-            out = backend.run(op.fn, backend.xp, *arrays, **settings)
+                arrays = [run(_to_f32, x) for x in arrays]
+            out = run(op.fn, xp, *arrays, **settings)
             if half is not None:
                 wanted = settings.get("dtype") or half
-                out = backend.run(_from_f32, out, wanted)
+                out = run(_from_f32, out, wanted)
     except Exception as error:
         refuse_op(op, args, settings, error)
     many = type(out) is tuple or type(out) is list
     outs = [wrap(x if type(x) is _NDARRAY or not isinstance(x, np.generic) else np.asarray(x))
-            for x in (out if many else (out,))]  # fmt: skip
+            for x in out] if many else [
+            wrap(np.asarray(out) if isinstance(out, np.generic) else out)]  # fmt: skip
     if op.view:
         _link_views(op, args[0], settings, outs)
     if recorded:
@@ -251,18 +259,17 @@ def _link_views(op: Op, source: Tensor, settings: dict[str, Any], outs: list[Ten
     if type(array) is Spec:
         return
     root = array if array.base is None else array.base
+    above, key = source._view, op.key
+    base, chain = (source, ()) if above is None else (above.base, above.chain)
+    recorded = modes.grad and (above is None or above.recorded)
     for i, t in enumerate(outs):
         x = t._array
         if x is not array and x.base is not root and x.base is not array and not _inside(x, array):
             continue  # reshape had to copy
         if x is array:  # the library gave the same object back; a view is a tensor of its own
             t._array = x.view()
-        storage = source.storage_state()
-        t._storage = storage
-        above = source._view
-        base, chain = (source, ()) if above is None else (above.base, above.chain)
-        recorded = modes.grad and (above is None or above.recorded)
-        t._view = View(base, (*chain, (op.key, settings, i)), recorded)
+        t._storage = storage = source._storage or source.storage_state()
+        t._view = View(base, (*chain, (key, settings, i)), recorded)
         if recorded:
             storage.add_view(t)
 
@@ -277,32 +284,40 @@ def _inside(x: Any, array: Any) -> bool:
 
 def _track(op: Op, args: tuple[Any, ...], settings: dict[str, Any], outs: list[Tensor]) -> None:
     """Put one executed op on the tape."""
-    floating = [_dtype_key(t._array) in _FLOAT_NP for t in outs]
-    if True not in floating:
-        return
-    edges = tuple([a._node if type(a) in TENSOR_TYPES else None for a in args])
-    slots = tuple([a._slot if type(a) in TENSOR_TYPES else 0 for a in args])
-    plan = plan_for(op, tuple([e is not None for e in edges]))
-    saved, versions = _keep(plan, args, edges, outs) if plan.kept else (None, None)
     first = outs[0]._array
-    node = Node(op, plan, edges, slots if any(slots) else None, saved, versions, settings,
-                first.shape, _dtype_key(first))  # fmt: skip
+    dtype = first.dtype if type(first) is _NDARRAY else _dtype_key(first)
+    if dtype not in _FLOAT_NP and not any(_dtype_key(t._array) in _FLOAT_NP for t in outs):
+        return
+    edges: list[Any] = []
+    sliced = False  # whether some input was not output 0 of its node
+    for a in args:
+        if type(a) in TENSOR_TYPES:
+            edges.append(a._node)
+            sliced = sliced or a._slot != 0
+        else:
+            edges.append(None)
+    bits = tuple([e is not None for e in edges])
+    plan = op.plans.get(bits) or plan_for(op, bits)
+    saved, versions = _keep(plan, args, edges, outs) if plan.kept else (None, None)
+    slots = tuple([getattr(a, "_slot", 0) for a in args]) if sliced else None
+    node = Node(op, plan, tuple(edges), slots, saved, versions, settings, first.shape, dtype)
     if plan.shapes:
         node.shapes = tuple([getattr(a, "_array", a).shape if a is not None else None
                              for a in args])  # fmt: skip
-    if op.outputs or len(outs) > 1 or _always_many(op):
-        node.outs = tuple(
-            (t._array.shape, _dtype_key(t._array) if f else None)
-            for t, f in zip(outs, floating, strict=True)
-        )
-    else:
-        node.storage = outs[0]._storage
+    if not plan.many and len(outs) == 1:
+        t = outs[0]
+        node.storage, t._node, t._slot = t._storage, node, 0
+        return
+    keys = [_dtype_key(t._array) for t in outs]
+    node.outs = tuple(
+        [(t._array.shape, k if k in _FLOAT_NP else None) for t, k in zip(outs, keys, strict=True)]
+    )
     for i, t in enumerate(outs):
-        if floating[i]:
+        if keys[i] in _FLOAT_NP:
             t._node, t._slot = node, i
 
 
-def _keep(plan: Plan, args: tuple[Any, ...], edges: tuple[Any, ...],
+def _keep(plan: Plan, args: tuple[Any, ...], edges: list[Any],
           outs: list[Tensor]) -> tuple[tuple[Any, ...], tuple[int, ...] | None]:  # fmt: skip
     """What a node saves (see ``Node.saved``), and the versions where one is not 0."""
     kept: list[Any] = [None] * (plan.n_args + len(outs))
@@ -337,11 +352,6 @@ def _bare(tensor: Tensor, edge: Any) -> Any:
     """
     own = tensor._storage is edge.storage and type(tensor._array) in backends.ARRAY_TYPES
     return tensor._array if own else tensor
-
-
-def _always_many(op: Op) -> bool:
-    # split and unbind return a tuple also when it has one element; their records say so.
-    return op.annotations.get("return", "").startswith("tuple")
 
 
 def _dtype_key(array: Any) -> Any:

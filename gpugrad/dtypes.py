@@ -23,7 +23,7 @@ BOOL, INTEGER, FLOAT = 0, 1, 2
 class DType:
     """One element type.  Compared by identity; there is one object per type."""
 
-    __slots__ = ("category", "is_floating_point", "is_signed", "itemsize", "name", "np")
+    __slots__ = ("category", "foreign", "is_floating_point", "is_signed", "itemsize", "name", "np")
 
     def __init__(self, name: str, np_dtype: Any, category: int, signed: bool) -> None:
         self.name = name
@@ -32,6 +32,8 @@ class DType:
         self.is_floating_point = category == FLOAT
         self.is_signed = signed
         self.itemsize = self.np.itemsize
+        #: Whether it comes from ml_dtypes: NumPy prints, pickles and unpacks it in its own way.
+        self.foreign = self.np.kind == "V"
 
     #: Complex dtypes are not supported yet; PyTorch programs ask for this attribute.
     is_complex = False
@@ -59,9 +61,14 @@ int16 = DType("int16", np.int16, INTEGER, True)
 int8 = DType("int8", np.int8, INTEGER, True)
 uint8 = DType("uint8", np.uint8, INTEGER, False)
 bool_ = DType("bool", np.bool_, BOOL, False)
+float8_e4m3fn = DType("float8_e4m3fn", ml_dtypes.float8_e4m3fn, FLOAT, True)
+float8_e5m2 = DType("float8_e5m2", ml_dtypes.float8_e5m2, FLOAT, True)
 
+#: What ops compute with.
 ALL = (float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8, bool_)
-FLOATS = tuple(d for d in ALL if d.category == FLOAT)
+#: Floats that are cast, moved and stored, and that nothing computes with.
+EIGHTS = (float8_e4m3fn, float8_e5m2)
+FLOATS = (*(d for d in ALL if d.category == FLOAT), *EIGHTS)
 INTEGERS = tuple(d for d in ALL if d.category == INTEGER)
 #: Floats that compute in float32 and are only stored in 16 bits.
 HALVES = (float16, bfloat16)
@@ -72,8 +79,8 @@ ALIASES = {
     "short": int16, "bool": bool_,
 }  # fmt: skip
 
-_BY_NUMPY = {d.np: d for d in ALL}
-_BY_NAME = {d.name: d for d in ALL} | ALIASES
+_BY_NUMPY = {d.np: d for d in (*ALL, *EIGHTS)}
+_BY_NAME = {d.name: d for d in (*ALL, *EIGHTS)} | ALIASES
 _BY_PYTHON = {bool: bool_, int: int64}
 _UNSUPPORTED = {"complex64", "complex128", "cfloat", "cdouble"}
 
@@ -129,6 +136,11 @@ def promote_types(type1: DType, type2: DType) -> DType:
     a, b = type1, type2
     if a is b:
         return a
+    if a in EIGHTS or b in EIGHTS:
+        raise DTypeError(
+            f"{a.name} and {b.name} have no common dtype: 8-bit floats are only stored; cast with "
+            ".to(dtype)"
+        )
     if a.category != b.category:
         return a if a.category > b.category else b
     if a.category == FLOAT:
@@ -190,7 +202,8 @@ class finfo:
         self.bits = int(info.bits)
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
         self.tiny = self.smallest_normal = float(info.smallest_normal)
-        self.resolution = float(info.resolution)
+        # PyTorch's: ten to minus the number of decimal digits that always survive
+        self.resolution = 1.0 if dtype in EIGHTS else float(info.resolution)
 
     def __repr__(self) -> str:
         return (

@@ -5,6 +5,8 @@ existing ``except RuntimeError`` keeps working.  Messages name the op, show both
 would be accepted.
 """
 
+from pickle import UnpicklingError
+
 
 class GpugradError(Exception):
     """Base of all errors raised by gpugrad."""
@@ -56,6 +58,18 @@ class LinAlgError(GpugradError, RuntimeError):
 
 class RegistrationError(GpugradError, TypeError):
     """An op record that breaks the rules of the form (see ``gpugrad.op``)."""
+
+
+class FileFormatError(GpugradError, UnpicklingError, ValueError, RuntimeError):
+    """A file that is damaged, cut short, of another kind, or asks for what is not allowed."""
+
+
+class OutOfMemoryError(GpugradError, RuntimeError, MemoryError):
+    """There is no memory of a device or of the host, even after the cache was given back."""
+
+
+class WorkerError(GpugradError, RuntimeError):
+    """A worker process of a data loader died, kept silent for too long, or could not start."""
 
 
 class NotSupportedError(GpugradError, NotImplementedError):

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpugrad import backends, dtypes
 from gpugrad.config import config
-from gpugrad.devices import Device
+from gpugrad.devices import Device, place
 from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError, SettingError, ShapeError
 from gpugrad.inplace import assign, check_writable
@@ -86,9 +86,9 @@ def arranged(xp: Any, op_name: str, array: Any, memory_format: Any) -> Any:
     if name == "preserve_format" and 0 not in array.strides:
         return xp.copy(array)
     if name in ("preserve_format", "contiguous_format"):  # an expanded array has no order to keep
-        return xp.array(array, order="C")
+        return xp.dense(array)
     _, inner, outer = _CHANNELS[name]
-    return xp.permute_dims(xp.array(xp.permute_dims(array, inner), order="C"), outer)
+    return xp.permute_dims(xp.dense(xp.permute_dims(array, inner)), outer)
 
 
 def in_format(tensor: Tensor, name: str) -> bool:
@@ -99,11 +99,6 @@ def in_format(tensor: Tensor, name: str) -> bool:
     if name in _CHANNELS:
         return bool(array.transpose(_CHANNELS[name][1]).flags.c_contiguous)
     return bool(array.flags.c_contiguous)
-
-
-def place(device: Any) -> Device:
-    """The device of a factory call; the default one where none is named."""
-    return Device(config.default_device if device is None else device)
 
 
 def sizes(op_name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
@@ -130,13 +125,14 @@ def made(op_name: str, fill: Callable[[Any, Any], Any], shape: tuple[int, ...], 
          layout: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Finish a factory call: ``fill(xp, numpy_dtype)`` makes the array on the right device.
 
-    ``pin_memory`` is accepted on the CPU, where memory that no device copies from needs no pinning.
+    ``pin_memory`` asks for page-locked memory, as ``Tensor.pin_memory`` gives it.
     """
     check_layout(op_name, layout)
     if out is not None:
         return _into(op_name, fill, shape, out)
     chosen = config.default_dtype if dtype is None else dtypes.as_dtype(dtype)
     t = wrap(array_of(fill, shape, chosen, place(device)))
+    t = t.pin_memory() if pin_memory else t
     return t.requires_grad_() if requires_grad else t
 
 

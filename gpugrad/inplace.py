@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gpugrad import backends, dtypes
 from gpugrad.dispatch import call
 from gpugrad.errors import (
@@ -51,6 +53,7 @@ def check_writable(name: str, target: Tensor) -> None:
     array = target._array
     if (
         type(array) is not Spec
+        and 0 in array.strides
         and array.size
         and any(
             stride == 0 and size > 1
@@ -87,7 +90,7 @@ def assign(name: str, target: Tensor, result: Tensor) -> Tensor:
             the kind of its numbers (a float in an integer tensor).
     """
     check_writable(name, target)
-    if result.shape != target.shape:
+    if result._array.shape != target._array.shape:
         raise ShapeError(
             f"{name}: the result has shape {tuple(result.shape)}, the target "
             f"{tuple(target.shape)}; an in-place op cannot change its target's shape"
@@ -109,6 +112,9 @@ def assign(name: str, target: Tensor, result: Tensor) -> Tensor:
 
 
 def _check_kind(name: str, target: Tensor, result: Tensor) -> None:
+    mine, other = target._array, result._array
+    if type(mine) is type(other) is np.ndarray and mine.dtype is other.dtype:
+        return
     if not dtypes.can_cast(result.dtype, target.dtype):
         raise DTypeError(
             f"{name}: the result is {result.dtype.name}, the target {target.dtype.name}; "
@@ -176,11 +182,14 @@ def _lies_in(target: Tensor, node: Node, i: int) -> bool:
     return array is target._array or (storage is not None and storage is target._storage)
 
 
-def write(target: Tensor, array: Any) -> None:
-    """Put values into a tensor's memory and count the write; history is the caller's matter."""
+def write(target: Tensor, array: Any, site: str | None = None) -> None:
+    """Put values into a tensor's memory and count the write; history is the caller's matter.
+
+    ``site`` is the user's line, for callers that know it already.
+    """
     if type(target._array) is not Spec:
         backends.for_array(target._array).copyto(target._array, array)
-    target.storage_state().bump()
+    target.storage_state().bump(site)
 
 
 def family_node(target: Tensor) -> Any:

@@ -18,6 +18,7 @@ from gpugrad.dispatch import call
 from gpugrad.expr import EXPR, Expr, inputs
 from gpugrad.modes import modes
 from gpugrad.op import Op
+from gpugrad.refusals import refuse_op
 from gpugrad.storage import Storage
 from gpugrad.tape import Constant, Node, plan_for
 from gpugrad.tensor import TENSOR_TYPES, Tensor, wrap
@@ -56,7 +57,10 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
                 recorded = n is not None and modes.grad and op.differentiable
                 if recorded and not op.rules:
                     return call(op, (input,), dict(defaults))
-                r = quiet.run(kernel, x)
+                try:
+                    r = quiet.run(kernel, x)
+                except MemoryError as error:
+                    refuse_op(op, (input,), defaults, error)
                 if type(r) is not _NDARRAY:
                     r = np.asarray(r)
                 t = _new(Tensor)
@@ -130,6 +134,8 @@ def binary_lane(op: Op, defaults: dict[str, Any],
                     r = quiet.run(kernel, x, y)
                 except (ValueError, TypeError, OverflowError):
                     return slow(op, (input, other), dict(defaults))
+                except MemoryError as error:
+                    refuse_op(op, (input, other), defaults, error)
                 if type(r) is not _NDARRAY:
                     r = np.asarray(r)
                 t = _new(Tensor)

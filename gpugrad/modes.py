@@ -29,6 +29,8 @@ class _Modes(threading.local):
     saved_hooks: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = ()
     plain = True
     anomaly = False
+    #: A profiler's: told that the arrays of an op are about to be computed.
+    clock: Callable[[], None] | None = None
     #: ``autocast(record, args, kwargs)`` gives the operands cast, or None to leave them alone.
     autocast: Callable[[Any, Any, Any], tuple[Any, Any] | None] | None = None
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpugrad import backends, dtypes
 from gpugrad.config import PrintOptions, config
+from gpugrad.devices import CPU
 from gpugrad.errors import SettingError
 from gpugrad.spec import Spec
 
@@ -138,7 +139,7 @@ def _block(array: Any, indent: int, summarise: bool, form: _Formatter,
 
 def _values(array: Any, indent: int, options: PrintOptions) -> str:
     host = backends.for_array(array).to_numpy(array)
-    if dtypes.from_numpy(host.dtype) is dtypes.bfloat16:
+    if dtypes.from_numpy(host.dtype).foreign:
         host = host.astype(np.float32)
     summarise = host.size > options.threshold
     form = _Formatter(_summary(host, options.edgeitems) if summarise else host, options)
@@ -149,7 +150,7 @@ def _suffixes(tensor: Any) -> list[str]:
     """What follows the values: device, size, dtype, history."""
     found: list[str] = []
     implied = tensor.dtype is config.default_dtype
-    if str(tensor.device) != str(config.default_device):
+    if tensor.device is not CPU:
         found.append(f"device='{tensor.device}'")
     bare = tensor.is_meta or not config.printing.edgeitems
     if bare if tensor.numel() else tensor.is_meta or tensor.ndim != 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -164,16 +164,26 @@ def set_rng_states(states: dict[Device, tuple[int, int]]) -> None:
 
 
 @contextmanager
-def fork_rng(devices: Any = None, enabled: bool = True) -> Iterator[None]:
-    """Draw freely inside; the default generators continue afterwards as if nothing was drawn.
+def fork_rng(devices: Iterable[Any] | None = None, enabled: bool = True, *,
+             device_type: str | None = None) -> Iterator[None]:  # fmt: skip
+    """Draw freely inside; default generators continue afterwards as if nothing was drawn.
 
-    ``devices`` is accepted for PyTorch's sake: every device's generator is put back.
+    Args:
+        devices: whose generators, beside the CPU's; all by default.
+        enabled: False: do nothing.
+        device_type: the kind of device that bare ordinals in ``devices`` mean, CUDA by default;
+            ``"meta"``, which draws nothing, leaves even the CPU's generator alone, as in PyTorch.
     """
-    if not enabled:
+    kind = Device(device_type or "cuda").type
+    if not enabled or kind == "meta":
         yield
         return
-    states = get_rng_states()
+    states, first = get_rng_states(), default_generator.initial_seed()
+    chosen = None if devices is None else {
+        CPU, *(Device(kind, d) if isinstance(d, int) else Device(d) for d in devices)
+    }  # fmt: skip
     try:
         yield
     finally:
-        set_rng_states(states)
+        met = list(_defaults)  # with those that drew for the first time inside
+        set_rng_states({d: states.get(d, (first, 0)) for d in met if not chosen or d in chosen})

@@ -18,6 +18,7 @@ from gpugrad.errors import (
     GpugradError,
     IndexingError,
     LinAlgError,
+    OutOfMemoryError,
     SettingError,
     ShapeError,
 )
@@ -30,6 +31,7 @@ from gpugrad.tensor import Tensor
 #: What a library raises for bad input, and our class for it; anything else is a fault of the code.
 _CLASSES: tuple[tuple[type[Exception], type[GpugradError]], ...] = (
     (np.linalg.LinAlgError, LinAlgError),
+    (MemoryError, OutOfMemoryError),
     (TypeError, ArgumentError),
     (AttributeError, ArgumentError),
     (IndexError, IndexingError),

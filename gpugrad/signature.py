@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,6 +179,7 @@ PLAIN = {
     "tuple[float, float]": "two numbers", "tuple[float, float, float]": "three numbers",
 }  # fmt: skip
 _PYTHON: dict[str, Any] = {"bool": bool, "int": int, "float": (int, float), "str": str}
+_EXACT: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
 def plain_kind(annotation: str) -> str:
@@ -192,6 +193,8 @@ def plain_value(op_name: str, name: str, kind: str, value: Any) -> Any:
     Raises:
         ArgumentError: if it is of another type.
     """
+    if type(value) is _EXACT.get(kind):
+        return value
     bare = kind.removesuffix(" | None")
     if value is None and bare != kind:
         return None
@@ -210,28 +213,31 @@ def plain_value(op_name: str, name: str, kind: str, value: Any) -> Any:
     raise ArgumentError(f"{op_name}: {name} must be {PLAIN[bare]}{or_none}, got {value!r}")
 
 
+#: How a setting of each annotation in ``op.NORMALISED`` is read: ``(op, name, value, ndim)``.
+_NORMALISE: dict[str, Callable[[Op, str, Any, int], Any]] = {
+    "Dim": lambda op, name, value, ndim: wrap_dim(op.name, value, ndim, name),
+    "Dim | None": lambda op, name, value, ndim: wrap_dim(op.name, value, ndim, name),
+    "NewDim": lambda op, name, value, ndim: wrap_dim(op.name, value, ndim + 1, name),
+    "Dims": lambda op, name, value, ndim: wrap_dims(op.name, value, ndim),
+    "Shape": lambda op, name, value, ndim: int_tuple(op.name, name, value),
+    "Ints": lambda op, name, value, ndim: int_tuple(op.name, name, value),
+    "Ints | None": lambda op, name, value, ndim: int_tuple(op.name, name, value),
+    "Int": lambda op, name, value, ndim: plain_int(op.name, name, value),
+    "DType": lambda op, name, value, ndim: dtypes.as_dtype(value),
+    "DType | None": lambda op, name, value, ndim: dtypes.as_dtype(value),
+}
+
+
 def normalise(op: Op, ndim: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Check and complete dims, shapes and dtypes; settings become plain, comparable data."""
     for name, kind in op.normal:
         value = settings[name]
-        if value is None and op.settings[name] is REQUIRED and not kind.endswith("| None"):
-            raise ArgumentError(f"{op.name}: {name} must be given, got None")
-        if kind == "Dims":
-            settings[name] = wrap_dims(op.name, value, ndim)
-        elif kind in ("Shape", "Ints"):
-            settings[name] = int_tuple(op.name, name, value)
-        elif kind == "NewDim":
-            settings[name] = wrap_dim(op.name, value, ndim + 1, name)
-        elif value is None and kind.endswith("| None"):
-            continue
-        elif kind == "Ints | None":
-            settings[name] = int_tuple(op.name, name, value)
-        elif kind == "Int":
-            settings[name] = plain_int(op.name, name, value)
-        elif kind.startswith("DType"):
-            settings[name] = dtypes.as_dtype(value)
-        else:
-            settings[name] = wrap_dim(op.name, value, ndim, name)
+        if value is None and not (kind == "Dims" and op.settings[name] is not REQUIRED):
+            if kind.endswith("| None"):
+                continue
+            if op.settings[name] is REQUIRED:
+                raise ArgumentError(f"{op.name}: {name} must be given, got None")
+        settings[name] = _NORMALISE[kind](op, name, value, ndim)
     return settings
 
 
@@ -267,6 +273,10 @@ def compute_dtype(op: Op, args: Sequence[Any]) -> DType | None:
         words = {"b": "bool", "i": "integer", "f": "floating"}
         took = " or ".join(words[k] for k in op.accepts)
         raise DTypeError(f"{op.name}: takes {took} dtypes, got {dtype.name}")
+    if dtype in dtypes.EIGHTS and op.half != "native":
+        raise DTypeError(
+            f"{op.name}: nothing is computed in {dtype.name}, it only stores; cast with .to(dtype)"
+        )
     if op.promotion == "float" and dtype.category != dtypes.FLOAT:
         return config.default_dtype
     return dtype

@@ -14,6 +14,8 @@ from typing import Any
 from gpugrad.errors import AutogradError
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+#: Which files of code have been met, and whether they are gpugrad's own.
+_own_files: dict[str, bool] = {}
 
 
 def caller_site() -> str:
@@ -21,7 +23,10 @@ def caller_site() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE) and not name.startswith("<gpugrad"):
+        own = _own_files.get(name)
+        if own is None:
+            own = _own_files[name] = name.startswith((_PACKAGE, "<gpugrad"))
+        if not own:
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "<unknown>:0"
@@ -38,10 +43,10 @@ class Storage:
         self._views: list[weakref.ref[Any]] | None = None
         self._views_limit = 8
 
-    def bump(self) -> None:
-        """Count one write and remember the user's line that made it."""
+    def bump(self, site: str | None = None) -> None:
+        """Count one write and remember the user's line that made it (``site``, where known)."""
         self.version += 1
-        self.last_write = caller_site()
+        self.last_write = caller_site() if site is None else site
 
     def add_view(self, tensor: Any) -> None:
         """Remember a view, so that a write can renew its history.
@@ -81,5 +86,5 @@ class InferenceStorage(Storage):
     def version(self, value: int) -> None:
         pass
 
-    def bump(self) -> None:
+    def bump(self, site: str | None = None) -> None:
         """Writes are not counted."""

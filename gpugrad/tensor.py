@@ -321,13 +321,13 @@ class Tensor(TensorMethods):
                 f"this one has shape {tuple(self.shape)}"
             )
         value = backends.for_array(self._array).to_numpy(self._array).reshape(())[()]
-        return value.item() if self.dtype is not dtypes.bfloat16 else float(value)
+        return float(value) if self.dtype.foreign else value.item()
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
         self._need_data("tolist")
         array = backends.for_array(self._array).to_numpy(self._array)
-        if self.dtype is dtypes.bfloat16:
+        if self.dtype.foreign:
             array = array.astype(np.float32)
         return array.tolist()
 
@@ -564,8 +564,8 @@ class Tensor(TensorMethods):
         data = self._array if self.is_meta else self.numpy(force=True)
         if self.is_meta:
             data = (tuple(self.shape), self.dtype)
-        elif self.dtype is dtypes.bfloat16:
-            data = data.view(np.uint16)
+        elif self.dtype.foreign:
+            data = data.view(f"u{self.dtype.itemsize}")
         return (
             _rebuild,
             (type(self), data, self.dtype, self.device, self._node is not None, state),
@@ -595,7 +595,7 @@ def _rebuild(cls: type[Tensor], data: Any, dtype: DType, device: Device, require
     if device.type == "meta":
         array: Any = Spec(*data)
     else:
-        host = data.view(dtype.np) if dtype is dtypes.bfloat16 else data
+        host = data.view(dtype.np) if dtype.foreign else data
         array = backends.for_device(device).from_numpy(host, device)
     t = wrap(array, None, 0, None, cls)
     t.__dict__.update(state)
@@ -625,7 +625,7 @@ def from_data(data: Any, dtype: DType | None, device: Device) -> Any:
     if host.dtype != target.np:
         if not isinstance(data, Tensor | np.ndarray | np.generic):
             check_fits("tensor", host, target)
-        host = backends.NUMPY.run(host.astype, target.np)
+        host = backends.NUMPY.run(backends.NUMPY.xp.astype, host, target)
     return backends.for_device(device).from_numpy(host, device)
 
 

@@ -16,8 +16,12 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.backends.additions import additions
+from gpugrad.backends.additions.cast import check_there
 from gpugrad.backends.base import Backend, Namespace
+from gpugrad.backends.memory.device import DevicePools
+from gpugrad.backends.memory.pool import Pool
 from gpugrad.backends.numpy import NUMPY
+from gpugrad.config import config
 from gpugrad.devices import Device
 from gpugrad.errors import DeviceError
 
@@ -70,6 +74,10 @@ class CupyBackend(Backend):
             if not hasattr(cupy, name)
         }
         self.xp = Namespace(cupy, {**spelt, **_mended(cupy), **additions(cupy)})
+        self.pools = DevicePools(cupy, count)
+        cupy.cuda.set_allocator(self.pools.malloc)
+        if config.float32_matmul_precision != "highest":
+            self.allow_tf32(True)
 
     def device_count(self) -> int:
         """Number of CUDA devices."""
@@ -95,6 +103,7 @@ class CupyBackend(Backend):
         return self._checked(device.index)
 
     def from_numpy(self, array: Any, device: Device) -> Any:
+        check_there(array.dtype)
         with self._checked(device.index):
             return self.library.asarray(array)
 
@@ -118,8 +127,7 @@ class CupyBackend(Backend):
 
     def pin(self, array: Any) -> Any:
         """A copy of a NumPy array in page-locked memory."""
-        memory = self.library.cuda.alloc_pinned_memory(max(array.nbytes, 1))
-        pinned: Any = np.ndarray(array.shape, array.dtype, memory)
+        pinned = self.pools.pinned.empty(array.shape, array.dtype)
         pinned[...] = array
         return pinned
 
@@ -141,15 +149,31 @@ class CupyBackend(Backend):
             total_memory=raw["totalGlobalMem"], multi_processor_count=raw["multiProcessorCount"],
         )  # fmt: skip
 
-    def memory(self, index: int) -> dict[str, int]:
-        """Bytes in use and held by the pool on one device."""
+    def pool(self, index: int) -> Pool:
+        """The memory pool of one device."""
+        return self.pools.of(self._checked(index).id)
+
+    def record_stream(self, array: Any, stream: Any) -> None:
+        """Let an array's memory wait, once it is dropped, for the work of a stream so far."""
+        self.pools.record_stream(array, stream)
+
+    def free_and_total(self, index: int) -> tuple[int, int]:
+        """Bytes of one device as the driver sees it."""
         with self._checked(index):
-            pool = self.library.get_default_memory_pool()
-            return {"allocated": int(pool.used_bytes()), "reserved": int(pool.total_bytes())}
+            free, total = self.library.cuda.runtime.memGetInfo()
+            return int(free), int(total)
 
     def empty_cache(self) -> None:
-        """Give unused blocks back to the driver."""
-        self.library.get_default_memory_pool().free_all_blocks()
+        """Give memory that is not in use back to the driver."""
+        for pool in self.pools.all():
+            pool.empty_cache()
+
+    def allow_tf32(self, allowed: bool) -> None:
+        """Choose whether products of float32 matrices may round their operands to TF32."""
+        products = self.library._core._routines_linalg
+        wanted = "COMPUTE_TYPE_TF32" if allowed else "COMPUTE_TYPE_DEFAULT"
+        kinds = (k for k in range(32) if products.compute_type_to_str(k) == wanted)
+        products.set_compute_type(np.dtype(np.float32), next(kinds))
 
 
 def _mended(cupy: Any) -> dict[str, Any]:

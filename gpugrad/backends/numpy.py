@@ -12,6 +12,7 @@ import numpy as np
 from gpugrad.backends.additions import additions
 from gpugrad.backends.base import Backend, Namespace
 from gpugrad.devices import CPU, Device
+from gpugrad.dtypes import float8_e4m3fn
 
 
 class _Quiet(threading.local):
@@ -47,10 +48,15 @@ class NumpyBackend(Backend):
     def to_numpy(self, array: Any) -> Any:
         return array
 
+    def copy(self, array: Any) -> Any:
+        return self.xp.dense(array)
+
     def run(self, fn: Callable[..., Any], *args: Any, **settings: Any) -> Any:
         return quiet.run(fn, *args, **settings)
 
     def copyto(self, target: Any, source: Any) -> None:
+        if target.dtype == float8_e4m3fn.np:  # NumPy's own cast has NaN for what is too large
+            source = quiet.run(self.xp.astype, source, target.dtype)
         quiet.run(np.copyto, target, source, casting="unsafe")
 
     def may_share_memory(self, a: Any, b: Any) -> bool:

@@ -9,46 +9,44 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad import backends, dtypes
-from gpugrad.devices import CPU, Device
-from gpugrad.errors import ArgumentError, NotSupportedError, SettingError
+from gpugrad.devices import Device
+from gpugrad.errors import ArgumentError, NotSupportedError
+from gpugrad.io import header
 from gpugrad.io.files import named, replacing
-from gpugrad.tensor import Tensor, wrap
-
-_DTYPES = {
-    "F64": dtypes.float64, "F32": dtypes.float32, "F16": dtypes.float16, "BF16": dtypes.bfloat16,
-    "I64": dtypes.int64, "I32": dtypes.int32, "I16": dtypes.int16, "I8": dtypes.int8,
-    "U8": dtypes.uint8, "BOOL": dtypes.bool_,
-}  # fmt: skip
+from gpugrad.io.header import CODES, DTYPES, Entry, Stored
+from gpugrad.io.placing import placer
+from gpugrad.io.source import Source, opened
+from gpugrad.io.values import STORED
+from gpugrad.io.windows import Blocks, Window
+from gpugrad.tensor import Tensor
 
 
 def save_file(
     tensors: Mapping[str, Any], filename: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
-    """Write tensors to a file; the same tensors give the same bytes.
+    """Write tensors to a file; the same tensors give the same bytes, in whatever order they come.
 
     Args:
         tensors: by name, on any device.
         filename: replaced as a whole, or left as it was if anything goes wrong.
-        metadata: text to keep in the header.  The library orders more than one entry at will.
+        metadata: text to keep in the header.
 
     Raises:
         ArgumentError: for a value that is no tensor.
         OSError: if the file cannot be written.
     """
-    from safetensors.numpy import save
-
-    arrays: dict[str, Any] = {}
-    for name, tensor in tensors.items():
+    stored: dict[str, Stored] = {}
+    for name, tensor in sorted(tensors.items()):
         if not isinstance(tensor, Tensor):
             raise ArgumentError(
                 f"save_file: takes Tensors by name, got {type(tensor).__name__} for {name!r}"
             )
-        arrays[name] = np.ascontiguousarray(tensor.numpy(force=True)).reshape(tensor.shape)
-    data = save(arrays, dict(metadata) if metadata else None)
-    with replacing(filename) as temporary, named(Path(filename)):
-        temporary.write_bytes(data)
+        array = np.ascontiguousarray(tensor.numpy(force=True))
+        data = array.reshape(-1).view(np.uint8)
+        stored[name] = (CODES[array.dtype], tuple(tensor.shape), data)
+    with replacing(filename) as temporary, named(Path(filename)), open(temporary, "wb") as file:
+        header.write(file, stored, metadata or {})
 
 
 def load_file(filename: str | os.PathLike[str], device: Any = "cpu") -> dict[str, Tensor]:
@@ -56,28 +54,33 @@ def load_file(filename: str | os.PathLike[str], device: Any = "cpu") -> dict[str
 
     Raises:
         OSError: if the file cannot be read.
-        SettingError: if it is no safetensors file; NotSupportedError: for an unknown dtype.
+        FileFormatError: if it is no safetensors file; NotSupportedError: for an unknown dtype.
     """
-    import safetensors
+    with opened(filename) as source:
+        entries = header.read(source).entries
+        read = Blocks(source, lambda n: source.read(*entries[n][2:]), placer(Device(device)))
+        return tensors_of(source, entries, read)
 
-    deserialize: Any = safetensors.deserialize  # untyped
-    with open(filename, "rb") as file:
-        data = file.read()
-    try:
-        entries = deserialize(data)
-    except safetensors.SafetensorError as error:
-        raise SettingError(
-            f"load_file: {os.fspath(filename)} is not a safetensors file: {error}"
-        ) from None
-    place = Device(device)
-    backend = backends.for_device(place)
-    loaded = {}
-    for name, entry in entries:
-        dtype = _DTYPES.get(entry["dtype"])
-        if dtype is None:
+
+def tensors_of(source: Source, entries: Mapping[str, Entry], blocks: Blocks) -> dict[str, Tensor]:
+    """Every entry of a file as a tensor.
+
+    Raises:
+        NotSupportedError: for a dtype that gpugrad does not have.
+    """
+    known = {CODES[d.np]: d for d in STORED}
+    for name, entry in entries.items():
+        if entry.code not in known:
             raise NotSupportedError(
-                f"load_file: {name!r} has dtype {entry['dtype']}; known are {', '.join(_DTYPES)}"
+                f"load: {source.name}: {name!r} has dtype {entry.code}; known are "
+                f"{', '.join(known)}"
             )
-        array = np.frombuffer(bytearray(entry["data"]), dtype.np).reshape(entry["shape"])
-        loaded[name] = wrap(array if place is CPU else backend.from_numpy(array, place))
-    return loaded
+    return {
+        name: blocks.tensor(
+            name, repr(name), known[entry.code], Window(DTYPES[entry.code], entry.shape), "cpu"
+        )
+        for name, entry in entries.items()
+    }
+
+
+__all__ = ["load_file", "save_file", "tensors_of"]

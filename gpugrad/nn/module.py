@@ -189,6 +189,12 @@ class Module(Hooked, Stateful, Convertible):
                     p.grad = p.grad.detach()
                     p.grad.zero_()
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Ask for the module to be compiled in place, with the arguments of ``gpugrad.compile``."""
+        from gpugrad.compiler import compile
+
+        compile(self, *args, **kwargs)  # says what it has to say; the module runs as it is
+
     def share_memory(self) -> Self:
         """Refused: tensors do not live in memory shared between processes."""
         raise NotSupportedError(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import backends, dtypes
+from gpugrad.backends.memory import Lease
 from gpugrad.devices import CPU, Device
 from gpugrad.dtypes import DType
 from gpugrad.errors import ArgumentError, DeviceError
@@ -126,7 +127,27 @@ def is_pinned(input: Tensor, device: Any = None) -> bool:
     base = input._array
     while type(base) is np.ndarray:
         base = base.base
-    return type(base).__name__ == "PinnedMemoryPointer"
+    return isinstance(base, Lease) and base.pinned
+
+
+@function(home="Tensor", samples=(), differentiable=False)
+def record_stream(input: Tensor, stream: Any) -> None:
+    """Say that work on ``stream`` uses a CUDA tensor that was made on another stream.
+
+    When the tensor is dropped, its memory is not used again before that work is done.
+
+    Raises:
+        DeviceError: for a tensor that is not on a CUDA device.
+        ArgumentError: if ``stream`` is no ``gpugrad.cuda.Stream``.
+    """
+    if input.device.type != "cuda":
+        raise DeviceError(f"record_stream: takes a tensor on cuda, got one on {input.device}")
+    raw = getattr(stream, "_raw", None)
+    if not hasattr(raw, "ptr"):
+        raise ArgumentError(
+            f"record_stream: stream must be a gpugrad.cuda.Stream, got {type(stream).__name__}"
+        )
+    backends.cuda().record_stream(input._array, raw)
 
 
 #: PyTorch's names of tensor classes, one per dtype.

@@ -8,8 +8,9 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.config import config
+from gpugrad.devices import default, place
 from gpugrad.errors import ArgumentError
-from gpugrad.factory import arranged, check_layout, format_name, made, place, sizes
+from gpugrad.factory import arranged, check_layout, format_name, made, sizes
 from gpugrad.op import Array, elementwise, function
 from gpugrad.samples import A, Sample, Undefined
 from gpugrad.spec import Spec
@@ -53,7 +54,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     Raises:
         SettingError: if rows differ in length; ArgumentError: if it is no data at all.
     """
-    if device is None and isinstance(data, Tensor):
+    if device is None and default.device is None and isinstance(data, Tensor):
         device = data.device
     t = wrap(from_data(data, None if dtype is None else dtypes.as_dtype(dtype), place(device)))
     if pin_memory:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gpugrad import backends, dtypes
+from gpugrad.devices import Device, default, place
 from gpugrad.errors import ArgumentError, DeviceError
-from gpugrad.factory import place
 from gpugrad.op import function
 from gpugrad.samples import A, Sample
 from gpugrad.tensor import Tensor, from_data, wrap
@@ -99,6 +99,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         else:
             wanted = None if dtype is None else dtypes.as_dtype(dtype)
             return wrap(from_data(data, wanted, place(device)))
+    device = default.device if device is None else device
     if dtype is None and device is None:
         return data
     return data.to(device=device, dtype=dtype)
@@ -116,6 +117,7 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
         copy: True: always; False: never, an error where it must be; None: where it must be.
     """
     shared = obj
+    device = default.device if device is None else Device(device)
     if not isinstance(obj, Tensor):
         if type(obj) is np.ndarray and obj.flags.writeable:
             shared = from_numpy(obj)

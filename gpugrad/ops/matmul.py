@@ -271,6 +271,9 @@ def linear(xp, input: Array, weight: Array, bias: Array | None = None) -> Array:
     out = xp.matmul(input, weight if len(weight.shape) == 1 else mT(xp, weight))
     if bias is None:
         return out
+    if len(weight.shape) == 2 and bias.shape == out.shape[-1:]:
+        out += bias  # into the product, which nobody else has
+        return out
     total = out + bias
     if total.shape != out.shape:
         _affine(input, weight, bias)

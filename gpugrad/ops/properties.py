@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpugrad import dtypes, printing
-from gpugrad.config import config
-from gpugrad.devices import Device
+from gpugrad import backends, dtypes, printing
+from gpugrad.devices import Device, default, place
 from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError
 from gpugrad.op import function
@@ -18,14 +17,17 @@ from gpugrad.tensor import Tensor
 
 @function(method=False, samples=(), differentiable=False)
 def set_default_device(device: Any) -> None:
-    """Make functions without ``device`` put their tensors there; None means the CPU again."""
-    config.default_device = str(Device("cpu" if device is None else device))
+    """Make this thread's functions without ``device`` put their tensors there; None: the CPU."""
+    default.device = None if device is None else Device(device)
 
 
 @function(method=False, samples=(), differentiable=False)
 def get_default_device() -> Device:
-    """Where functions without ``device`` put their tensors."""
-    return Device(config.default_device)
+    """Where this thread's functions without ``device`` put their tensors."""
+    found = place(None)
+    if found.type == "cuda" and found.index is None:
+        return Device("cuda", backends.cuda().current())
+    return found
 
 
 # ---- questions about types ---------------------------------------------------------------------

@@ -6,28 +6,23 @@ Every draw takes one call number from a generator; the numbers follow from (seed
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from gpugrad import backends, dtypes
 from gpugrad.backends import philox
 from gpugrad.config import config
-from gpugrad.devices import Device
+from gpugrad.devices import Device, place
 from gpugrad.dtypes import DType
 from gpugrad.errors import ArgumentError, DTypeError, SettingError, ShapeError
+from gpugrad.factory import check_layout, format_name, in_format, sizes
 from gpugrad.inplace import check_writable, write
 from gpugrad.op import function
+from gpugrad.ops.creation import empty_like
 from gpugrad.random import Generator, generator_for
 from gpugrad.signature import int_tuple
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, wrap
-
-
-def _size(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
-    given = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
-    shape = int_tuple(name, "size", given)
-    if any(s < 0 for s in shape):
-        raise ShapeError(f"{name}: sizes cannot be negative, got {shape}")
-    return shape
 
 
 def drawn(kind: str, shape: tuple[int, ...], dtype: DType, device: Device,
@@ -45,17 +40,10 @@ def drawn(kind: str, shape: tuple[int, ...], dtype: DType, device: Device,
         return array if array.dtype == dtype.np else array.astype(dtype.np)
 
 
-def _made(
-    kind: str,
-    shape: tuple[int, ...],
-    dtype: Any,
-    device: Any,
-    generator: Any,
-    requires_grad: bool,
-    out: Any,
-    *args: Any,
-    default: DType | None = None,
-) -> Tensor:
+def _made(kind: str, shape: tuple[int, ...], dtype: Any, device: Any, generator: Any,
+          requires_grad: bool, out: Any, layout: Any, pin_memory: bool, *args: Any,
+          default: DType | None = None) -> Tensor:  # fmt: skip
+    check_layout(kind, layout)
     chosen = (default or config.default_dtype) if dtype is None else dtypes.as_dtype(dtype)
     if not chosen.is_floating_point and default is None:
         raise DTypeError(f"{kind}: random reals need a floating dtype, got {chosen.name}")
@@ -65,35 +53,34 @@ def _made(
             raise ShapeError(f"{kind}: out has shape {tuple(out.shape)}, the result {shape}")
         write(out, drawn(kind, shape, out.dtype, out.device, generator, *args))
         return out
-    place = Device(config.default_device if device is None else device)
-    t = wrap(drawn(kind, shape, chosen, place, generator, *args))
+    t = wrap(drawn(kind, shape, chosen, place(device), generator, *args))
+    t = t.pin_memory() if pin_memory else t
     return t.requires_grad_() if requires_grad else t
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
-def rand(*size: Any, generator: Generator | None = None, out: Tensor | None = None,
-         dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """Uniform on [0, 1) in the given size."""
-    return _made("uniform", _size("rand", size), dtype, device, generator, requires_grad, out)
+def rand(*given: Any, size: Any = None, generator: Generator | None = None,
+         out: Tensor | None = None, dtype: Any = None, layout: Any = None, device: Any = None,
+         pin_memory: bool = False, requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """Uniform on [0, 1); sizes one by one or as one sequence."""
+    shape = sizes("rand", given if size is None else (size,))
+    return _made("uniform", shape, dtype, device, generator, requires_grad, out, layout, pin_memory)
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
-def randn(
-    *size: Any,
-    generator: Generator | None = None,
-    out: Tensor | None = None,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Standard normal in the given size (Box and Muller 1958)."""
-    return _made("normal", _size("randn", size), dtype, device, generator, requires_grad, out)
+def randn(*given: Any, size: Any = None, generator: Generator | None = None,
+          out: Tensor | None = None, dtype: Any = None, layout: Any = None, device: Any = None,
+          pin_memory: bool = False, requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """Standard normal (Box and Muller 1958); sizes one by one or as one sequence."""
+    shape = sizes("randn", given if size is None else (size,))
+    return _made("normal", shape, dtype, device, generator, requires_grad, out, layout, pin_memory)
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
 def randint(*args: Any, low: int | None = None, high: int | None = None, size: Any = None,
             generator: Generator | None = None, out: Tensor | None = None, dtype: Any = None,
-            device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
+            layout: Any = None, device: Any = None, pin_memory: bool = False,
+            requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Uniform integers: ``randint(high, size)`` or ``randint(low, high, size)``, high exclusive."""
     given = list(args)
     if size is None:
@@ -111,52 +98,63 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
     if high is None or high <= low:
         raise SettingError(f"randint: high must be above low, got low={low}, high={high}")
     return _made("integers", int_tuple("randint", "size", size), dtype, device, generator,
-                 requires_grad, out, low, int(high), default=dtypes.int64)  # fmt: skip
-
-
-@function(method=False, samples=(), torch="", differentiable=False)
-def randperm(
-    n: int,
-    *,
-    generator: Generator | None = None,
-    out: Tensor | None = None,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """A random permutation of ``0 .. n-1``."""
-    if n < 0:
-        raise SettingError(f"randperm: n must not be negative, got {n}")
-    return _made("permutation", (n,), dtype, device, generator, requires_grad, out,
+                 requires_grad, out, layout, pin_memory, low, int(high),
                  default=dtypes.int64)  # fmt: skip
 
 
-def _like(input: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
-    return {"dtype": input.dtype if dtype is None else dtype,
-            "device": input.device if device is None else device}  # fmt: skip
+@function(method=False, samples=(), torch="", differentiable=False)
+def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None = None,
+             dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+             requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """A random permutation of ``0 .. n-1``."""
+    if n < 0:
+        raise SettingError(f"randperm: n must not be negative, got {n}")
+    return _made("permutation", (n,), dtype, device, generator, requires_grad, out, layout,
+                 pin_memory, default=dtypes.int64)  # fmt: skip
+
+
+def _like(name: str, draw: Any, input: Tensor, dtype: Any, layout: Any, device: Any,
+          pin_memory: bool, requires_grad: bool, memory_format: Any) -> Tensor:  # fmt: skip
+    """``draw(shape, ...)`` in the input's shape, laid out as ``memory_format`` says."""
+    wanted = input.dtype if dtype is None else dtype
+    where = input.device if device is None else device
+    t: Tensor = draw(tuple(input.shape), dtype=wanted, layout=layout, device=where)
+    kept = format_name(name, memory_format, input.ndim)
+    if not (input.is_contiguous() if kept == "preserve_format" else in_format(t, kept)):
+        t = empty_like(input, dtype=wanted, device=where, memory_format=memory_format).copy_(t)
+    t = t.pin_memory() if pin_memory else t
+    return t.requires_grad_() if requires_grad else t
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
-def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None,
-              requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """``rand`` with the input's size, dtype and device."""
-    return rand(tuple(input.shape), **_like(input, dtype, device), requires_grad=requires_grad)
+def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None,
+              layout: Any = None, device: Any = None, pin_memory: bool = False,
+              requires_grad: bool = False, memory_format: Any = None) -> Tensor:  # fmt: skip
+    """``rand`` with the input's size, dtype, device and order in memory."""
+    return _like("rand_like", partial(rand, generator=generator), input, dtype, layout, device,
+                 pin_memory, requires_grad, memory_format)  # fmt: skip
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
-def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None,
-               requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """``randn`` with the input's size, dtype and device."""
-    return randn(tuple(input.shape), **_like(input, dtype, device), requires_grad=requires_grad)
+def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None,
+               layout: Any = None, device: Any = None, pin_memory: bool = False,
+               requires_grad: bool = False, memory_format: Any = None) -> Tensor:  # fmt: skip
+    """``randn`` with the input's size, dtype, device and order in memory."""
+    return _like("randn_like", partial(randn, generator=generator), input, dtype, layout, device,
+                 pin_memory, requires_grad, memory_format)  # fmt: skip
 
 
 @function(method=False, samples=(), torch="", differentiable=False)
-def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None,
-                 device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """``randint`` with the input's size, dtype and device."""
-    bounds = (0, low) if high is None else (low, high)
-    return randint(*bounds, tuple(input.shape), **_like(input, dtype, device),
-                   requires_grad=requires_grad)  # fmt: skip
+def randint_like(input: Tensor, low: int | None = None, high: int | None = None, *,
+                 generator: Generator | None = None, dtype: Any = None, layout: Any = None,
+                 device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+                 memory_format: Any = None) -> Tensor:  # fmt: skip
+    """``randint`` with the input's size, dtype, device and order in memory."""
+    bounds = (low,) if high is None else (0 if low is None else low, high)
+    if bounds == (None,):
+        raise ArgumentError("randint_like: missing high; it is randint_like(input, [low,] high)")
+    return _like("randint_like", partial(randint, *bounds, generator=generator), input, dtype,
+                 layout, device, pin_memory, requires_grad, memory_format)  # fmt: skip
 
 
 def uniforms(input: Tensor, generator: Generator | None) -> Tensor:

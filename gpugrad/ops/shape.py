@@ -20,6 +20,8 @@ def filled_in(name: str, old: tuple[int, ...], shape: tuple[int, ...]) -> tuple[
         ShapeError: if there is no such size, or the numbers of elements differ.
     """
     total = math.prod(old)
+    if min(shape, default=0) >= 0 and math.prod(shape) == total:
+        return shape
     unknown = shape.count(-1)
     known = math.prod(s for s in shape if s != -1)
     bad = unknown > 1 or any(s < -1 for s in shape)

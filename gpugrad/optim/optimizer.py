@@ -21,6 +21,7 @@ from gpugrad.optim.hooks import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from gpugrad.storage import caller_site
 from gpugrad.tensor import Tensor
 
 
@@ -152,9 +153,10 @@ class Optimizer(Hooked):
         targets = (param, *(state[name] for name in buffers))
         settings = {k: v.item() if isinstance(v, Tensor) else v for k, v in settings.items()}
         results = registry[f"optim.{op}"].public(param, grad, *targets[1:], **settings)
+        site = caller_site()
         for target, result in zip(targets, results if buffers else (results,), strict=True):
             check_writable(op, target)
-            write(target, result._array)
+            write(target, result._array, site)
 
     @staticmethod
     def _count(state: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from gpugrad import backends, dtypes
+from gpugrad.backends.memory import Lease
 from gpugrad.backends.numpy import quiet
 from gpugrad.dtypes import DType
 from gpugrad.errors import (
@@ -39,7 +40,7 @@ def _own(g: Any, spare: int) -> Any:
     """
     if isinstance(g, np.generic):
         return np.asarray(g)
-    if g.base is None and getrefcount(g) <= spare:
+    if (g.base is None or isinstance(g.base, Lease)) and getrefcount(g) <= spare:
         return g
     library = backends.ARRAY_TYPES.get(type(g))
     return g.copy() if library is None else library.copy(g)

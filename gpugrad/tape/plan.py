@@ -70,6 +70,7 @@ class Plan:
         names: positions of ``saved``: the op's arrays, then its outputs.
         keep: per array, whether a rule reads it.
         keep_outs: positions of the outputs that a rule reads.
+        many: whether the result is a tuple, be it of one (``split`` and ``unbind``).
         shapes: whether a rule reads some input's shape.
     """
 
@@ -81,6 +82,7 @@ class Plan:
         "keep",
         "keep_outs",
         "kept",
+        "many",
         "n_args",
         "names",
         "shapes",
@@ -100,6 +102,7 @@ class Plan:
         self.keep = tuple(a in reads for a in args)
         self.keep_outs = tuple(i for i, o in enumerate(outs) if o in reads)
         self.shapes = any(r.endswith("_shape") for r in reads)
+        self.many = bool(op.outputs) or op.annotations.get("return", "").startswith("tuple")
         self.kept = tuple(i for i, k in enumerate(self.keep) if k) + tuple(
             self.n_args + i for i in self.keep_outs
         )

@@ -9,21 +9,61 @@ and nesting work.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any
 
-from gpugrad.errors import ArgumentError, AutogradError
-from gpugrad.modes import casting, enable_grad, modes, saved_tensors_hooks
+from gpugrad.errors import ArgumentError, AutogradError, SettingError
+from gpugrad.modes import casting, enable_grad, modes, recording, saved_tensors_hooks
 from gpugrad.random import fork_rng, get_rng_states, set_rng_states
+from gpugrad.signature import check_choice
 from gpugrad.tensor import Tensor
+
+
+class CheckpointError(AutogradError):
+    """The second run of a checkpointed function did something else than the first."""
+
+
+class _Enough(BaseException):  # noqa: N818 - no error: everything that was asked for is there
+    """Ends a second run early; no ``except Exception`` of the function may catch it."""
+
+
+def noop_context_fn() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Two contexts that do nothing: what surrounds both runs by default."""
+    return nullcontext(), nullcontext()
+
+
+class _Log:
+    """A recorder that writes down the ops of a run, for the message when two runs differ."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def record(self, op: Any, inputs: Any, settings: Any, outputs: Any) -> None:
+        shapes = (str(tuple(t.shape)) for t in inputs if isinstance(t, Tensor))
+        self.lines.append(f"{op.name}({', '.join(shapes)})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """How a second run goes: what surrounds it, what is compared, and when it may end."""
+
+    around: AbstractContextManager[Any]
+    compare: bool
+    stop_early: bool
+    log: tuple[_Log, _Log] | None
+
+    def logged(self, run: int) -> AbstractContextManager[Any]:
+        return nullcontext() if self.log is None else recording(self.log[run])
 
 
 class _Replay:
     """One checkpointed call: its function and arguments, and the places of what it saved."""
 
-    def __init__(
-        self, function: Callable[..., Any], args: Any, kwargs: Any, keep_rng: bool
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, keep_rng: bool,
+                 choices: _Choices) -> None:  # fmt: skip
         self._call = (function, args, kwargs)
+        self._choices = choices
         self._states = get_rng_states() if keep_rng else None
         self._autocast = modes.autocast
         # A later write to an argument would change the replay unseen, so versions are compared.
@@ -54,37 +94,78 @@ class _Replay:
 
         def pack(tensor: Tensor) -> Tensor:
             found.append(tensor.detach())
+            if self._choices.stop_early and len(found) == len(self._specs):
+                raise _Enough
             return tensor.detach()
 
-        function, args, kwargs = self._call
         with fork_rng(enabled=self._states is not None):
             if self._states is not None:
                 set_rng_states(self._states)
-            with enable_grad(), casting(self._autocast), saved_tensors_hooks(pack, lambda t: t):
-                function(*args, **kwargs)
-        if [(t.shape, t.dtype) for t in found] != self._specs:
-            raise AutogradError(
-                f"checkpoint: the forward saved {len(self._specs)} tensors, its replay "
-                f"{len(found)} or of other shapes; the function must do the same on each call"
-            )
+            with suppress(_Enough):
+                self._again(pack)
+        self._check(found)
         self._found = dict(enumerate(found))
+
+    def _again(self, pack: Callable[[Tensor], Tensor]) -> None:
+        function, args, kwargs = self._call
+        with (
+            enable_grad(),
+            casting(self._autocast),
+            self._choices.around,
+            self._choices.logged(1),
+            saved_tensors_hooks(pack, lambda t: t),
+        ):
+            function(*args, **kwargs)
+
+    def _check(self, found: list[Tensor]) -> None:
+        other = self._choices.compare and [(t.shape, t.dtype) for t in found] != self._specs
+        if not other and len(found) == len(self._specs):
+            return
+        text = (
+            f"checkpoint: the forward saved {len(self._specs)} tensors, its replay "
+            f"{len(found)} or of other shapes; the function must do the same on each call"
+        )
+        if self._choices.log is not None:
+            first, second = ("\n    ".join(log.lines) for log in self._choices.log)
+            text += f"\n  ops of the forward:\n    {first}\n  of its replay:\n    {second}"
+        raise CheckpointError(text)
 
 
 def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None,
+               context_fn: Callable[[], tuple[Any, Any]] = noop_context_fn,
+               determinism_check: str = "default", debug: bool = False, early_stop: bool = True,
                preserve_rng_state: bool = True, **kwargs: Any) -> Any:  # fmt: skip
     """Call ``function(*args, **kwargs)`` without keeping its intermediate results.
 
-    Backward computes them again.  ``preserve_rng_state`` replays the same random numbers (dropout).
-    ``use_reentrant`` is PyTorch's choice of implementation; there is one here, PyTorch's
-    ``use_reentrant=False``, and ``True`` gives the same result.
+    Backward computes them again.
+
+    Args:
+        use_reentrant: PyTorch's choice of implementation; there is one here, PyTorch's
+            ``use_reentrant=False``, and ``True`` gives the same result.
+        context_fn: gives two context managers: one around the call, one around its second run.
+        determinism_check: ``"default"`` compares shapes and dtypes of what the two runs save;
+            ``"none"`` only how many there are.
+        debug: list the ops of both runs in the error when they differ.
+        early_stop: end the second run as soon as everything that was saved is there again.
+        preserve_rng_state: draw the same random numbers again (dropout).
 
     Raises:
-        AutogradError: in backward, if the function did something else on its second run.
+        SettingError: for an unknown ``determinism_check``, or for ``context_fn`` or ``debug``
+            beside ``use_reentrant=True``, which PyTorch refuses, too.
+        CheckpointError: in backward, if the function did something else on its second run.
     """
     if not callable(function):
         raise ArgumentError(f"checkpoint: function must be callable, got {type(function).__name__}")
-    replay = _Replay(function, args, kwargs, preserve_rng_state)
-    with saved_tensors_hooks(replay.pack, replay.unpack):
+    check_choice("checkpoint", "determinism_check", determinism_check, ("default", "none"))
+    if use_reentrant and (context_fn is not noop_context_fn or debug):
+        raise SettingError(
+            "checkpoint: context_fn and debug go with use_reentrant=False, got use_reentrant=True"
+        )
+    around, around_again = context_fn()
+    log = (_Log(), _Log()) if debug else None
+    choices = _Choices(around_again, determinism_check == "default", early_stop, log)
+    replay = _Replay(function, args, kwargs, preserve_rng_state, choices)
+    with around, choices.logged(0), saved_tensors_hooks(replay.pack, replay.unpack):
         return function(*args, **kwargs)
 
 

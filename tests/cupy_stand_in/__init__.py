@@ -11,8 +11,9 @@ What it emulates, after CuPy 14.2:
 - Every result is an array, also one without dims; there are no scalars.
 - Only names that CuPy has, with CuPy's parameters and, for ufuncs, its dtypes: see ``api.json``.
   bfloat16 is taken only where CuPy has a loop for it (``where`` has none), and by copies.
-- Views have the root as ``base``, what ``as_strided`` makes has none; memory comes in blocks of 512
-  bytes, counted by the pool, and fresh memory holds rubbish.
+- Views have the root as ``base``, what ``as_strided`` makes has none; memory comes from the allocator
+  that was set, in the end from a driver that has 1 GiB and says when it is full; fresh memory holds
+  rubbish, and ``plugin.py`` lets the engine's pool keep that up.
 - Index arrays wrap around instead of raising; an assignment that hits one element twice with
   different values is undefined there and an error here; integers divided by zero give 0; float
   ``remainder`` and ``floor_divide`` are by ``floor(x / y)``.
@@ -20,11 +21,12 @@ What it emulates, after CuPy 14.2:
 - ``linalg`` wants equal batch dims, and says nothing of singular matrices unless
   ``cupyx.errstate(linalg="raise")`` is on.
 - Several devices: arrays belong to one, and work on another than the current one raises.
+- Streams and events keep account of who is current and who waits for whom; they run nothing.
 - Known faults: batched bfloat16 matmul raises; ``cupy.random`` is not there.
 
-What it does not: kernels, streams, capture, asynchronous errors, atomics and their order, rounding
-of CUDA's maths functions, conversions of NaN and of numbers out of range to integers, cuBLAS,
-cuSOLVER, and out-of-memory.
+What it does not: kernels, concurrency, capture, asynchronous errors, atomics and their order,
+rounding of CUDA's maths functions, conversions of NaN and of numbers out of range to integers,
+cuBLAS and cuSOLVER.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from cupy_stand_in.index import is_basic, same, wrapped
-from cupy_stand_in.memory import DEVICES, Block, Device, Flags, MemoryPointer, blocks
+from cupy_stand_in.memory import DEVICES, Device, Flags, MemoryPointer, UnownedMemory, allocate
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 SCALARS = (bool, int, float, complex, np.generic)
@@ -78,11 +78,11 @@ class ndarray:
         shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
         dtype = np.dtype(dtype)
         if memptr is None:
-            memptr = MemoryPointer(Block(int(np.prod(shape)) * dtype.itemsize), 0)
+            memptr = allocate(int(np.prod(shape)) * dtype.itemsize)
         if strides is None:
             strides = np.empty(shape, dtype, order=order).strides  # type: ignore[call-overload]
         self._np = memptr.view(shape, dtype, strides)
-        self._block, self._device, self.base = memptr.mem, memptr.mem.device, None
+        self._block, self._device, self.base = memptr.mem, memptr.mem.device_id, None
 
     shape = property(lambda self: self._np.shape)
     strides = property(lambda self: self._np.strides)
@@ -311,7 +311,5 @@ def adopt(source: Any) -> ndarray | None:
     if told is None:
         return None
     address = told["data"][0]
-    block = next(b for p, b in blocks.items() if p <= address < p + b.size)
     dtype, strides = np.dtype(told["typestr"]), told["strides"]
-    made = ndarray(told["shape"], dtype, MemoryPointer(block, address - block.ptr), strides)
-    return made
+    return ndarray(told["shape"], dtype, MemoryPointer(UnownedMemory(address, source), 0), strides)

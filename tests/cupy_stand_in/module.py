@@ -13,13 +13,27 @@ from cupy_stand_in.array import ndarray
 from cupy_stand_in.functions import as_strided
 from cupy_stand_in.memory import (
     DEVICES,
+    TOTAL,
+    BaseMemory,
     CUDARuntimeError,
     Device,
     Devices,
-    PinnedMemoryPointer,
-    Pool,
+    Memory,
+    MemoryPointer,
+    PinnedMemory,
+    fill_async,
+    get_allocator,
+    set_allocator,
+    used,
 )
 from cupy_stand_in.offered import API
+from cupy_stand_in.streams import (
+    Event,
+    Stream,
+    external_stream,
+    get_current_stream,
+    get_elapsed_time,
+)
 from cupy_stand_in.ufuncs import ufunc
 
 _TYPES = (
@@ -36,29 +50,47 @@ def _module(name: str, **values: Any) -> types.ModuleType:
 
 
 def _properties(index: int) -> dict[str, Any]:
-    return {"name": b"stand-in (no GPU)", "major": 9, "minor": 0, "totalGlobalMem": 1 << 30,
+    return {"name": b"stand-in (no GPU)", "major": 9, "minor": 0, "totalGlobalMem": TOTAL,
             "multiProcessorCount": 1}  # fmt: skip
+
+
+def _product_kinds() -> dict[str, Any]:
+    """How products are computed, by dtype; a choice is only noted."""
+    names = ("TBD", "DEFAULT", "PEDANTIC", "FP16", "FP32", "FP64", "BF16", "TF32")
+    chosen: dict[Any, int] = {}
+    return {
+        "compute_type_to_str": lambda n: f"COMPUTE_TYPE_{names[n]}" if n < len(names) else "",
+        "set_compute_type": chosen.__setitem__, "get_compute_type": lambda d: chosen.get(d, 0),
+    }  # fmt: skip
 
 
 def build(devices: int, functions: dict[str, Any], linear: dict[str, Any]) -> dict[str, Any]:
     """All modules by name."""
     Devices.count = devices
-    pool = Pool()
     runtime = _module(
         "cupy.cuda.runtime", getDeviceCount=lambda: devices, CUDARuntimeError=CUDARuntimeError,
         getDeviceProperties=_properties, getDevice=lambda: DEVICES.current,
+        memGetInfo=lambda: (TOTAL - used.get(DEVICES.current, 0), TOTAL), memsetAsync=fill_async,
     )  # fmt: skip
-    cuda = _module("cupy.cuda", runtime=runtime, Device=Device, is_available=lambda: True,
-                   alloc_pinned_memory=PinnedMemoryPointer)  # fmt: skip
+    cuda = _module(
+        "cupy.cuda", runtime=runtime, Device=Device, is_available=lambda: True, Event=Event,
+        BaseMemory=BaseMemory, Memory=Memory, MemoryPointer=MemoryPointer, Stream=Stream,
+        PinnedMemory=PinnedMemory, get_allocator=get_allocator, ExternalStream=external_stream,
+        set_allocator=set_allocator, get_current_stream=get_current_stream,
+        get_elapsed_time=get_elapsed_time,
+    )  # fmt: skip
+    products = _module("cupy._core._routines_linalg", **_product_kinds())
+    core = _module("cupy._core", _routines_linalg=products)
     tricks = _module("cupy.lib.stride_tricks", as_strided=as_strided)
     lib = _module("cupy.lib", stride_tricks=tricks)
     linalg = _module("cupy.linalg", **linear)
     own = {
         "__version__": API["version"], "ndarray": ndarray, "ufunc": ufunc, "cuda": cuda, "lib": lib,
-        "linalg": linalg, "get_default_memory_pool": lambda: pool, "bool": np.bool_,
+        "_core": core,
+        "linalg": linalg, "bool": np.bool_,
     }  # fmt: skip
     types_ = {name: getattr(np, name) for name in _TYPES}
     cupy = _module("cupy", **functions | types_ | own)
     cupyx = _module("cupyx", errstate=linalg_functions.errstate)
-    found = (cupy, cuda, runtime, lib, tricks, linalg, cupyx)
+    found = (cupy, cuda, runtime, core, products, lib, tricks, linalg, cupyx)
     return {m.__name__: m for m in found}

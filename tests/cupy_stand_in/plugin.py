@@ -8,3 +8,11 @@ import os
 from cupy_stand_in import install
 
 install(int(os.environ.get("STAND_IN_DEVICES", "1")))
+
+
+def pytest_sessionstart() -> None:
+    """Let fresh and freed memory be NaN, so that reading it is seen."""
+    from gpugrad import backends
+
+    for index in range(backends.cuda().device_count()):
+        backends.cuda().pool(index).poison()

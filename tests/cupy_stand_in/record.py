@@ -1,6 +1,6 @@
 """Writes ``api.json``: what the installed CuPy offers.  Needs CuPy, but no GPU.
 
-    python tests/cupy_stand_in/record.py
+    python -P tests/cupy_stand_in/record.py
 
 ``tests/unit/test_cupy_names.py`` compares the file with CuPy wherever that is installed.
 """
@@ -43,6 +43,10 @@ def offered(cupy: Any) -> dict[str, Any]:
             else:
                 found["functions"][prefix + name] = parameters(value)
     found["ufuncs"]["where"] = " ".join(cupy._sorting.search._where_ufunc.types)
+    for name, kind in (("Stream", cupy.cuda.Stream), ("Event", cupy.cuda.Event),
+                       ("MemoryPool", cupy.cuda.MemoryPool)):  # fmt: skip
+        found[name] = " ".join(n for n in dir(kind) if not n.startswith("_"))
+    found["cuda"] = " ".join(n for n in dir(cupy.cuda) if not n.startswith("_"))
     found["array"] = " ".join(n for n in dir(cupy.ndarray) if not n.startswith("_"))
     return found
 

@@ -229,6 +229,15 @@ def test_hooks_see_everything_that_is_kept():
     np.testing.assert_allclose(h.numpy(), np.exp(x.detach().numpy()) * (2 + x.detach().numpy()))
 
 
+def test_what_a_function_saves_through_hooks_keeps_its_history():
+    x = gg.tensor(2.0, dtype=gg.float64, requires_grad=True)
+    with graph.saved_tensors_hooks(lambda t: [t], lambda packed: packed[0]):
+        y = Cube.apply(x)
+    (g,) = gg.autograd.grad(y, x, create_graph=True)
+    (h,) = gg.autograd.grad(g, x)
+    assert (g.item(), h.item()) == (12, 12)  # 3 x**2 and 6 x
+
+
 def test_unpack_must_give_back_what_was_packed():
     x = leaf(3)
     with graph.saved_tensors_hooks(lambda t: t, lambda t: gg.zeros(2)):

@@ -15,8 +15,8 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 RUNS = {
-    "one device": ("1", "cupy_stand_in/over_one_device.py", "cuda/test_device.py",
-                   "cuda/test_values.py"),
+    "one device": ("1", "cupy_stand_in/over_one_device.py", "cupy_stand_in/over_train.py",
+                   "cuda/test_device.py", "cuda/test_values.py", "cuda/test_checkpoint.py"),
     "two devices": ("2", "cupy_stand_in/over_two_devices.py", "cuda/test_device.py"),
 }  # fmt: skip
 

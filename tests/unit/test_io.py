@@ -9,7 +9,7 @@ import pytest
 
 import gpugrad
 from gpugrad import dtypes, io
-from gpugrad.errors import ArgumentError, NotSupportedError, SettingError
+from gpugrad.errors import ArgumentError, FileFormatError, NotSupportedError
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_is_no_file_of_tensors_is_refused(tmp_path: Path) -> None:
         io.save_file({"x": 1}, tmp_path / "a")  # type: ignore[dict-item]
     assert not os.listdir(tmp_path)
     (tmp_path / "a").write_bytes(b"not a tensor in sight")
-    with pytest.raises(SettingError, match="not a safetensors file"):
+    with pytest.raises(FileFormatError, match="not a safetensors file"):
         io.load_file(tmp_path / "a")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         io.load_file(tmp_path / "nowhere")

@@ -11,21 +11,22 @@ ROOT = Path(__file__).parents[2]
 
 # A module or sub-package of gpugrad, and its floor; "gpugrad" is `gpugrad/__init__.py`.
 FLOORS = {
-    "errors": 0, "dtypes": 0, "devices": 0, "config": 0, "kernels": 0,
+    "errors": 0, "dtypes": 0, "devices": 0, "config": 0, "kernels": 0, "threads": 0,
     "backends": 1,
     "op": 2, "samples": 2, "expr": 2, "spec": 2, "signature": 2, "symbolic": 2,
     "codegen": 3,
     "tensor": 4, "methods": 4, "functional_namespace": 4, "tape": 4, "autograd": 4,
-    "dispatch": 4, "lanes": 4, "modes": 4, "random": 4, "storage": 4,
+    "dispatch": 4, "holders": 4, "lanes": 4, "modes": 4, "random": 4, "storage": 4,
     "printing": 4, "refusals": 4, "inplace": 4, "publish": 4, "indexing": 4, "factory": 4,
     "ops": 5,
     "graph": 6,
     "nn": 7, "optim": 7, "data": 7, "io": 7, "linalg": 7, "special": 7, "fft": 7, "cuda": 7,
-    "utils": 7,
-    "distributed": 8, "amp": 8, "models": 8, "testing": 8, "stubs": 8, "listing": 8,
+    "utils": 7, "distributions": 7, "func": 7, "futures": 7, "profiler": 7, "compiler": 7,
+    "serialization": 7,
+    "distributed": 8, "datasets": 8, "amp": 8, "testing": 8, "stubs": 8, "listing": 8,
     "gpugrad": 9,
     # Users of the public names, which nothing below may import: `import gpugrad` loads no click.
-    "train": 10, "cli": 11, "__main__": 11,
+    "models": 10, "compat": 10, "train": 10, "cli": 11, "__main__": 11,
 }  # fmt: skip
 
 # CUDA's libraries, and the only files that may import them, inside a function: the package imports

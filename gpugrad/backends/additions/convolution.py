@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
+
+from gpugrad.backends import image_loops
+from gpugrad.backends.compiled import WORTH
 
 #: Bytes of patches worked on at once: 1 to 4 MiB were fastest on Zen 4, by up to a quarter.
 _PATCH_BYTES = 2 << 20
@@ -37,6 +42,46 @@ def windows(size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes,
             slice(i * d, i * d + s * (o - 1) + 1 if o else i * d, s)
             for i, s, d, o in zip(at, stride, dilation, out)
         ))  # fmt: skip
+
+
+def compiles(lib: Any, dtype: Any, dims: int, elements: int) -> bool:
+    """Whether a compiled loop is there for such images, and worth its start."""
+    return lib is np and dims <= 2 and dtype.char in "fd" and elements >= WORTH
+
+
+def simple(kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> bool:
+    """Whether every patch is one pixel, in order: then the images are the columns."""
+    return set(kernel) == {1} == set(stride) and not any(map(any, padding))
+
+
+def two(sizes: Sizes) -> Sizes:
+    """One or two sizes as two: a line is an image of height 1."""
+    if len(sizes) not in (1, 2):
+        raise ValueError(f"one or two sizes are needed, got {sizes}")
+    return (1,) * (2 - len(sizes)) + tuple(sizes)
+
+
+def planar(x: Any) -> Any:
+    """``(n, c, *size)`` as ``(n, c, h, w)``."""
+    return x.reshape(*x.shape[:2], *two(x.shape[2:]))
+
+
+def placed(stride: Sizes, padding: Pairs, dilation: Sizes) -> image_loops.At:
+    """Settings as the compiled loops take them."""
+    before = (0,) * (2 - len(padding)) + tuple(lo for lo, _ in padding)
+    at = (*two(stride), *before, *two(dilation))
+    if len(at) != 6 or not all(isinstance(i, int) for i in at):
+        raise ValueError(f"one int is needed per dimension, got {stride}, {padding}, {dilation}")
+    return at
+
+
+def laid_as(lib: Any, y: Any, *sources: Any) -> Any:
+    """Images ``(n, c, *size)`` with channels last in memory if one of the sources has them so."""
+    last, first = (0, *range(2, y.ndim), 1), (0, y.ndim - 1, *range(1, y.ndim - 1))
+    for x in sources:
+        if x.ndim > 3 and not x.flags.c_contiguous and x.transpose(last).flags.c_contiguous:
+            return lib.ascontiguousarray(y.transpose(last)).transpose(first)
+    return y
 
 
 def build(lib: Any) -> dict[str, Any]:
@@ -68,30 +113,54 @@ def build(lib: Any) -> dict[str, Any]:
         outer = tuple(t * s for t, s in zip(steps, stride))
         return as_strided(x, (*x.shape[:2], *kernel, *out), (n, c, *inner, *outer))
 
-    def chunks(images: int, each: int) -> Iterator[slice]:
-        step = max(1, _PATCH_BYTES // max(each, 1))
-        return (slice(i, min(i + step, images)) for i in range(0, images, step))
+    def columns_of(x: Any, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
+                   out: Sizes) -> Callable[[slice], Any]:  # fmt: skip
+        """What gives the patches ``(images, c, *kernel, *out)`` of a slice of the images.
 
-    def grouped(x: Any, groups: int) -> Any:
-        """``(n, channels, ...)`` as ``(n, groups, rows, columns)`` for one product per group."""
-        return x.reshape(x.shape[0], groups, -1, math.prod(x.shape[2:]))
+        The next slice may overwrite them.
+        """
+        n, each = x.shape[0], x.shape[1] * math.prod(kernel) * math.prod(out)
+        if not compiles(lib, x.dtype, len(kernel), n * each) or simple(
+            kernel, stride, padding, dilation
+        ):
+            view = patches(padded(x, padding), kernel, stride, dilation, out)
+            return view.__getitem__
+        x = planar(lib.ascontiguousarray(x))
+        at = placed(stride, padding, dilation)
+        buffer = lib.empty((chunk(n, each * x.itemsize), x.shape[1], *kernel, *out), x.dtype)
+        flat = buffer.reshape(*buffer.shape[:2], *two(kernel), *two(out))
+        same = set(stride) == {1} and x.shape[2:] == two(out)
+        fill = image_loops.im2col_same if same else image_loops.im2col
+
+        def filled(part: slice) -> Any:
+            fill(x[part], flat[: part.stop - part.start], at)
+            return buffer[: part.stop - part.start]
+
+        return filled
+
+    def chunk(images: int, each: int) -> int:
+        """How many images to work on at once, of so many bytes of patches each."""
+        return min(max(1, _PATCH_BYTES // max(each, 1)), images)
+
+    def chunks(images: int, each: int) -> Iterator[slice]:
+        step = max(chunk(images, each), 1)
+        return (slice(i, min(i + step, images)) for i in range(0, images, step))
 
     def convolution(x: Any, w: Any, bias: Any, stride: Sizes, padding: Pairs, dilation: Sizes,
                     groups: int) -> Any:  # fmt: skip
         """``(n, c, *size)`` with weights ``(o, c / groups, *kernel)`` to ``(n, o, *out)``."""
         kernel = w.shape[2:]
         out = out_sizes(x.shape[2:], kernel, stride, padding, dilation)
-        view = patches(padded(x, padding), kernel, stride, dilation, out)
-        rows, places = math.prod(w.shape[1:]), math.prod(out)
+        columns = columns_of(x, kernel, stride, padding, dilation, out)
+        rows, places, weight = math.prod(w.shape[1:]), math.prod(out), w
         w = w.reshape(groups, w.shape[0] // groups, rows)
         y = lib.empty((x.shape[0], groups, w.shape[1], places), dtype=x.dtype)
+        bias = None if bias is None else bias.reshape(groups, -1, 1)
         for part in chunks(x.shape[0], groups * rows * places * x.itemsize):
-            columns = view[part].reshape(part.stop - part.start, groups, rows, places)
-            lib.matmul(w, columns, out=y[part])
-        y = y.reshape(x.shape[0], groups * w.shape[1], *out)
-        if bias is not None:
-            y += bias.reshape(-1, *(1,) * len(out))
-        return y
+            lib.matmul(w, columns(part).reshape(-1, groups, rows, places), out=y[part])
+            if bias is not None:
+                y[part] += bias  # while it is in the cache
+        return laid_as(lib, y.reshape(x.shape[0], groups * w.shape[1], *out), x, weight)
 
     def conv_input_grad(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Pairs,
                         dilation: Sizes, groups: int) -> Any:  # fmt: skip
@@ -99,50 +168,69 @@ def build(lib: Any) -> dict[str, Any]:
         kernel, out, n = w.shape[2:], g.shape[2:], g.shape[0]
         rows, places = math.prod(w.shape[1:]), math.prod(out)
         turned = w.reshape(groups, -1, rows).swapaxes(1, 2)
-        g = g.reshape(n, groups, g.shape[1] // groups, places)
-        full = tuple(s + lo + hi for s, (lo, hi) in zip(size, padding))
-        x = lib.zeros((n, groups * w.shape[1], *full), dtype=g.dtype)
-        for part in chunks(n, groups * rows * places * g.itemsize):
-            columns = lib.matmul(turned, g[part])
-            add_patches(x[part], columns.reshape(-1, x.shape[1], *kernel, *out), kernel, stride,
-                        dilation)  # fmt: skip
-        return unpadded(x, padding)
+        h = g.reshape(n, groups, g.shape[1] // groups, places)
+        shape = (n, groups * w.shape[1], *size)
+        if simple(kernel, stride, padding, dilation):
+            x = lib.matmul(turned, h).reshape(shape)
+        else:
+            x = summed(lambda part: lib.matmul(turned, h[part]), shape, g.dtype, kernel, stride,
+                       padding, dilation, out)  # fmt: skip
+        return laid_as(lib, x, g, w)
 
-    def add_patches(x: Any, columns: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> None:
-        """Add every patch ``(n, channels, *kernel, *out)`` where it was taken from."""
-        out = columns.shape[2 + len(kernel) :]
-        for at, place in windows(x.shape[2:], kernel, stride, dilation, out):
-            x[place] += columns[(slice(None), slice(None), *at)]
+    def summed(columns: Callable[[slice], Any], shape: Sizes, dtype: Any, kernel: Sizes,
+               stride: Sizes, padding: Pairs, dilation: Sizes, out: Sizes) -> Any:  # fmt: skip
+        """Images of shape ``(n, c, *size)``: patches added up where ``columns_of`` takes them."""
+        n, c, *size = shape
+        each = c * math.prod(kernel) * math.prod(out)
+        compiled = compiles(lib, dtype, len(kernel), n * each)
+        full = tuple(s + (0 if compiled else lo + hi) for s, (lo, hi) in zip(size, padding))
+        x = lib.zeros((n, c, *full), dtype=dtype)
+        for part in chunks(n, each * x.itemsize):
+            found = columns(part)
+            if compiled:
+                found = lib.ascontiguousarray(found).reshape(-1, c, *two(kernel), *two(out))
+                image_loops.col2im(found, planar(x[part]), placed(stride, padding, dilation))
+                continue
+            found = found.reshape(-1, c, *kernel, *out)
+            for at, place in windows(full, kernel, stride, dilation, out):
+                x[part][place] += found[(slice(None), slice(None), *at)]
+        return x if compiled else unpadded(x, padding)
 
     def conv_weight_grad(g: Any, x: Any, kernel: Sizes, stride: Sizes, padding: Pairs,
                          dilation: Sizes, groups: int) -> Any:  # fmt: skip
         """Gradient in the weight of kernel sizes ``kernel``."""
         n, out = g.shape[0], g.shape[2:]
-        view = patches(padded(x, padding), kernel, stride, dilation, out)
+        columns = columns_of(x, kernel, stride, padding, dilation, out)
         rows, places = x.shape[1] // groups * math.prod(kernel), math.prod(out)
         g = g.reshape(n, groups, g.shape[1] // groups, places)
-        w = lib.zeros((groups, g.shape[2], rows), dtype=x.dtype)
+        # Of the two ways to write a product that is summed over many places, BLAS wants this one.
+        turned = places >= 1024
+        w = lib.zeros((groups, rows, g.shape[2]) if turned else (groups, g.shape[2], rows), x.dtype)
         for part in chunks(n, groups * rows * places * x.itemsize):
-            columns = view[part].reshape(part.stop - part.start, groups, rows, places)
-            w += lib.matmul(g[part], columns.swapaxes(2, 3)).sum(0)
+            a, b = columns(part).reshape(-1, groups, rows, places), g[part]
+            w += (lib.matmul(a, b.swapaxes(2, 3)) if turned else
+                  lib.matmul(b, a.swapaxes(2, 3))).sum(0)  # fmt: skip
+        if turned:
+            w = lib.ascontiguousarray(w.swapaxes(1, 2))
         return w.reshape(groups * g.shape[2], x.shape[1] // groups, *kernel)
 
     def im2col(x: Any, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Any:
         """Patches as columns ``(n, c * kernel, out)``."""
         out = out_sizes(x.shape[2:], kernel, stride, padding, dilation)
-        view = patches(padded(x, padding), kernel, stride, dilation, out)
-        columns = view.reshape(x.shape[0], x.shape[1] * math.prod(kernel), math.prod(out))
-        return columns.copy() if lib.may_share_memory(columns, x) else columns
+        rows, places = x.shape[1] * math.prod(kernel), math.prod(out)
+        found = lib.empty((x.shape[0], rows, places), dtype=x.dtype)
+        columns = columns_of(x, kernel, stride, padding, dilation, out)
+        for part in chunks(x.shape[0], rows * places * x.itemsize):
+            found[part] = columns(part).reshape(-1, rows, places)
+        return found
 
     def col2im(columns: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs,
                dilation: Sizes) -> Any:  # fmt: skip
         """Columns added up where ``im2col`` took them from."""
         out = out_sizes(size, kernel, stride, padding, dilation)
-        n, c = columns.shape[0], columns.shape[1] // math.prod(kernel)
-        full = tuple(s + lo + hi for s, (lo, hi) in zip(size, padding))
-        x = lib.zeros((n, c, *full), dtype=columns.dtype)
-        add_patches(x, columns.reshape(n, c, *kernel, *out), kernel, stride, dilation)
-        return unpadded(x, padding)
+        shape = (columns.shape[0], columns.shape[1] // math.prod(kernel), *size)
+        return summed(columns.__getitem__, shape, columns.dtype, kernel, stride, padding, dilation,
+                      out)  # fmt: skip
 
     return {
         "convolution": convolution, "conv_input_grad": conv_input_grad,

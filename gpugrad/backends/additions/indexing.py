@@ -1,9 +1,10 @@
 """Gathering and scattering on arrays of either library.
 
 Everything that combines several values in one place goes through ``combine``, which works in an
-order fixed by the arguments: ``ufunc.at`` on NumPy (on flat arrays 1 ns an element, against 1.5 for
-``bincount`` or 90 for sorting), a sort and pairwise steps on CuPy, whose own ``scatter_add`` uses
-atomics, which add in whatever order they come.
+order fixed by the arguments.  On NumPy that is a compiled loop for many rows of floats, else
+``ufunc.at`` (on flat arrays 1 ns an element, against 1.5 for ``bincount`` or 90 for sorting); on
+CuPy a sort and pairwise steps, as its own ``scatter_add`` uses atomics, which add in whatever order
+they come.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from gpugrad.backends import row_loops
+from gpugrad.backends.compiled import WORTH
 from gpugrad.dtypes import HALVES
 from gpugrad.errors import IndexingError
 
@@ -226,6 +229,9 @@ def combine(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
     """
     if lib is np:
         width = out.shape[1]
+        if ufunc is np.add and width > 1 and out.dtype.char in "fd" and values.size >= WORTH:
+            row_loops.add_rows(out, places, values)
+            return
         if width >= _WIDE:
             for row, value in zip(places.tolist(), values, strict=True):
                 ufunc(out[row], value, out=out[row])

@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad.backends.additions.convolution import Pairs, Sizes, out_sizes, windows
+from gpugrad.backends import image_loops
+from gpugrad.backends.additions.convolution import (
+    Pairs,
+    Sizes,
+    compiles,
+    laid_as,
+    out_sizes,
+    placed,
+    planar,
+    two,
+    windows,
+)
 from gpugrad.backends.additions.indexing import combine
 
 
@@ -62,6 +73,14 @@ def build(lib: Any) -> dict[str, Any]:
         out = out_sizes(size, kernel, stride, padding, dilation)
         floating = x.dtype.kind == "f"
         lowest = -math.inf if floating else lib.iinfo(x.dtype).min
+        if compiles(lib, x.dtype, len(kernel), math.prod(kernel) * math.prod((*x.shape[:2], *out))):
+            best = lib.empty((*x.shape[:2], *out), dtype=x.dtype)
+            index = lib.empty(best.shape, dtype="int64")
+            image_loops.max_pool(
+                planar(lib.ascontiguousarray(x)), planar(best), planar(index),
+                x.dtype.type(lowest), two(kernel), placed(stride, padding, dilation),
+            )  # fmt: skip
+            return laid_as(lib, best, x), laid_as(lib, index, x)
         y = surrounded(x, padding, lowest)
         # Every window's first element that is no padding, in case it holds nothing but -inf.
         firsts = [
@@ -86,7 +105,7 @@ def build(lib: Any) -> dict[str, Any]:
         index = lib.asarray(offsets, dtype="int64")[code]
         starts = [[i * s - lo for i in range(o)] for (lo, _), s, o in zip(padding, stride, out)]
         index += along(starts, rows, "int64")
-        return best, index
+        return laid_as(lib, best, x), laid_as(lib, index, x)
 
     def flat(index: Any, elements: int) -> Any:
         """Places within each channel as places in the whole array."""
@@ -100,8 +119,13 @@ def build(lib: Any) -> dict[str, Any]:
 
     def add_places(g: Any, index: Any, size: Sizes) -> Any:
         """Zeros of spatial sizes ``size`` with ``g`` added at its places."""
-        n = math.prod(size)
-        total = g.shape[0] * g.shape[1] * n
+        n, channels = math.prod(size), g.shape[0] * g.shape[1]
+        total = channels * n
+        if compiles(lib, g.dtype, 1, g.size):
+            found = lib.zeros((*g.shape[:2], *size), dtype=g.dtype)
+            parts = (lib.ascontiguousarray(x).reshape(channels, -1) for x in (g, index))
+            image_loops.add_places(*parts, found.reshape(channels, n))
+            return found
         places, values = flat(index, n).reshape(-1), g.reshape(-1)
         if lib is np:
             found = np.bincount(places, values, total).astype(g.dtype)
@@ -125,7 +149,7 @@ def build(lib: Any) -> dict[str, Any]:
     def avg_pool(x: Any, kernel: Sizes, stride: Sizes, padding: Pairs, include: bool,
                  divisor: int | None) -> Any:  # fmt: skip
         """Mean of each window."""
-        size = x.shape[2:]
+        size, source = x.shape[2:], x
         out = out_sizes(size, kernel, stride, padding, (1,) * len(size))
         x = surrounded(x, padding, 0)
         for d, (k, s, o) in enumerate(zip(kernel, stride, out)):
@@ -134,7 +158,7 @@ def build(lib: Any) -> dict[str, Any]:
             for i in range(1, k):
                 total += x[(*lead, slice(i, i + s * (o - 1) + 1, s))]
             x = total
-        return divided(x, size, kernel, stride, padding, include, divisor)
+        return laid_as(lib, divided(x, size, kernel, stride, padding, include, divisor), source)
 
     def avg_pool_grad(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs,
                       include: bool, divisor: int | None) -> Any:  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
-from gpugrad.errors import NotSupportedError, SettingError
+from gpugrad.errors import SettingError
 from gpugrad.nn import functional
 from gpugrad.nn.layer import fill_uniform, parameter
 from gpugrad.nn.module import Module
@@ -86,14 +86,4 @@ class Bilinear(Module):
         return (
             f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
             f"out_features={self.out_features}, bias={self.bias is not None}"
-        )
-
-
-class LazyLinear(Module):
-    """Refused: layers that learn their sizes from the first input are not supported."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise NotSupportedError(
-            "LazyLinear: layers that learn their sizes from the first input are not supported; "
-            "use Linear with in_features"
         )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gpugrad.errors import ArgumentError
+from gpugrad.nn.attention import flex_attention as flex_attention
 
 
 class SDPBackend(enum.IntEnum):
@@ -40,4 +41,4 @@ def sdpa_kernel(backends: SDPBackend | Sequence[SDPBackend],
     yield
 
 
-__all__ = ["SDPBackend", "sdpa_kernel"]
+__all__ = ["SDPBackend", "flex_attention", "sdpa_kernel"]
