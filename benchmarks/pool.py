@@ -1,0 +1,92 @@
+"""Suite ``pool``: what memory costs, from the pool, from NumPy and from the peers.
+
+- us to take a block and give it back, on the host, with nothing behind the pool;
+- us to make a large array and drop it, unwritten;
+- ms of three additions whose results are all alive before they are dropped, as in a training step:
+  fresh memory is found, cleared and mapped by the kernel page by page while they are written.
+
+A number is the median of rounds in which all engines take turns.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import median_ms
+from gpugrad.backends.memory import Pool, host
+
+F32 = np.dtype(np.float32)
+MIB = 1 << 20
+#: Blocks taken and given back in one timed call.
+BATCH = 1000
+
+
+class Nothing:
+    """Stands for a driver's memory."""
+
+    _next = itertools.count(1 << 20, 1 << 32)
+
+    def __init__(self, size: int) -> None:
+        self.ptr = next(self._next)
+
+
+def taking(sizes: list[int]) -> Callable[[], None]:
+    """Take and give back ``BATCH`` blocks of these sizes, one after the other."""
+    pool = Pool(Nothing, lambda memory: None)
+    malloc, free = pool.malloc, pool.free
+    turns = (sizes * BATCH)[:BATCH]
+
+    def run() -> None:
+        for size in turns:
+            free(malloc(size))
+
+    return run
+
+
+def added(elements: int, against: list[str]) -> dict[str, Callable[[], Any]]:
+    """Three additions that are all kept until the last is done, by engine."""
+    a = np.ones(elements, F32)
+
+    def pooled() -> None:
+        kept = [a]
+        for _ in range(3):
+            kept.append(np.add(kept[-1], a, out=host.empty((elements,), F32)))
+
+    def fresh(x: Any) -> None:
+        kept = [x]
+        for _ in range(3):
+            kept.append(kept[-1] + x)
+
+    calls: dict[str, Callable[[], Any]] = {"gpugrad": pooled, "numpy": lambda: fresh(a)}
+    for name in against:
+        x = importlib.import_module(name).ones(elements)
+        calls[name] = lambda x=x: fresh(x)
+    return calls
+
+
+def run(against: list[str], repeats: int, threads: int) -> list[dict[str, Any]]:
+    """All rows; ``repeats`` is seconds per row."""
+    rows = []
+
+    def row(what: str, calls: dict[str, Callable[[], Any]], scale: float = 1) -> None:
+        for engine, ms in median_ms(calls, repeats).items():
+            rows.append({"what": what, "engine": engine, "value": ms * scale})
+
+    per_block = 1000 / BATCH
+    row("us to take and give back: one size", {"gpugrad": taking([4096])}, per_block)
+    many = [700 * n * n for n in range(1, 65)]
+    row("us to take and give back: 64 sizes", {"gpugrad": taking(many)}, per_block)
+    made: dict[str, Callable[[], Any]] = {"gpugrad": lambda: host.empty((4 * MIB,), F32),
+                                          "numpy": lambda: np.empty((4 * MIB,), F32)}  # fmt: skip
+    for name in against:
+        engine = importlib.import_module(name)
+        made[name] = lambda engine=engine: engine.empty(4 * MIB)
+    row("us for an empty array of 16 MiB", made, 1000)
+    for size in (1, 16, 64):
+        row(f"ms for three additions of {size} MiB", added(size * MIB // 4, against))
+    return rows
