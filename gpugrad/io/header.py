@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -122,17 +123,17 @@ def read(source: Source) -> Header:
 def _entry(source: Source, name: str, value: Any) -> Entry:
     if type(value) is not dict or value.keys() != {"dtype", "shape", "data_offsets"}:
         source.refuse(
-            f"tensor {name!r} must have dtype, shape and data_offsets, and has {shown(value)}"
+            f"tensor {shown(name)} must have dtype, shape and data_offsets, and has {shown(value)}"
         )
     code, shape, places = value["dtype"], value["shape"], value["data_offsets"]
     if type(code) is not str or not sizes(shape) or not sizes(places) or len(places) != 2:
-        source.refuse(f"tensor {name!r} is described by {shown(value)}")
+        source.refuse(f"tensor {shown(name)} is described by {shown(value)}")
     start, end = places
     dtype = DTYPES.get(code)
     if end < start or (dtype is not None and math.prod(shape) * dtype.itemsize != end - start):
         source.refuse(
-            f"tensor {name!r} of shape {shown(tuple(shape))} and dtype {code} cannot lie in bytes "
-            f"{start} to {end}"
+            f"tensor {shown(name)} of shape {shown(shape)} and dtype {shown(code)} cannot lie in "
+            f"bytes {start} to {end}"
         )
     return Entry(code, tuple(shape), start, end - start)
 
@@ -143,7 +144,7 @@ def _check_places(source: Source, entries: dict[str, Entry]) -> int:
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].nbytes)):
         if entry.start != end:
             source.refuse(
-                f"tensor {name!r} begins at byte {entry.start}, the one before ends at {end}"
+                f"tensor {shown(name)} begins at byte {entry.start}, the one before ends at {end}"
             )
         end += entry.nbytes
     return end
@@ -168,8 +169,8 @@ def parse_json(source: Source, text: bytes | str) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            raise ValueError(f"{max(names, key=names.count)!r} comes twice")
+            name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise ValueError(f"{shown(name)} comes twice")
         return found
 
     def constant(name: str) -> None:

@@ -82,7 +82,8 @@ class Machine:
             (result,) = map(self._data, self._stack)
         except GpugradError:
             raise
-        except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError) as error:
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError,
+                TypeError, ValueError) as error:  # fmt: skip
             self.refuse(f"its pickle is damaged: {error!s:.200}")
         return result
 

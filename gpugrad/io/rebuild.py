@@ -74,7 +74,8 @@ class Rebuilder:
         """What a function of Python's, NumPy's or ours gives; its refusal is the file's fault."""
         try:
             return function(*args)
-        except (ArithmeticError, LookupError, TypeError, ValueError, GpugradError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
+                GpugradError) as error:  # fmt: skip
             self.refuse(f"its description is damaged: {error!s:.200}")
 
     def take(self, value: Any, kind: type) -> Any:

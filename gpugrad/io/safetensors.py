@@ -15,7 +15,7 @@ from gpugrad.io import header
 from gpugrad.io.files import named, replacing
 from gpugrad.io.header import CODES, DTYPES, Entry, Stored
 from gpugrad.io.placing import placer
-from gpugrad.io.source import Source, opened
+from gpugrad.io.source import Source, opened, shown
 from gpugrad.io.values import STORED
 from gpugrad.io.windows import Blocks, Window
 from gpugrad.tensor import Tensor
@@ -72,12 +72,12 @@ def tensors_of(source: Source, entries: Mapping[str, Entry], blocks: Blocks) -> 
     for name, entry in entries.items():
         if entry.code not in known:
             raise NotSupportedError(
-                f"load: {source.name}: {name!r} has dtype {entry.code}; known are "
+                f"load: {source.name}: {shown(name)} has dtype {shown(entry.code)}; known are "
                 f"{', '.join(known)}"
             )
     return {
         name: blocks.tensor(
-            name, repr(name), known[entry.code], Window(DTYPES[entry.code], entry.shape), "cpu"
+            name, shown(name), known[entry.code], Window(DTYPES[entry.code], entry.shape), "cpu"
         )
         for name, entry in entries.items()
     }

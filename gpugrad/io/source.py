@@ -127,7 +127,7 @@ def shown(value: Any) -> str:
         return repr(value)
     if type(value) is int:
         return repr(value) if value.bit_length() < 256 else "a very long number"
-    if type(value) in (list, tuple) and len(value) <= 8:
-        if not any(isinstance(v, list | tuple) for v in value):
-            return f"[{', '.join(map(shown, value))}]"
+    short = type(value) in (list, tuple) and len(value) <= 8
+    if short and not any(isinstance(v, list | tuple) for v in value):
+        return f"[{', '.join(map(shown, value))}]"
     return f"a {type(value).__name__}"

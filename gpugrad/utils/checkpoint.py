@@ -24,7 +24,7 @@ class CheckpointError(AutogradError):
     """The second run of a checkpointed function did something else than the first."""
 
 
-class _Enough(BaseException):  # noqa: N818 - no error: everything that was asked for is there
+class _Enough(BaseException):
     """Ends a second run early; no ``except Exception`` of the function may catch it."""
 
 

@@ -224,6 +224,21 @@ def test_a_hostile_description_is_refused(value: Any, message: str) -> None:
         gg.load(io.BytesIO(described(value)))
 
 
+@pytest.mark.parametrize("depth", [100, 300, 900])
+def test_a_nest_is_refused_without_looking_into_it(depth: int) -> None:
+    """Whatever place it takes, in the description and in the frame around it."""
+    nest: Any = 1
+    for _ in range(depth):
+        nest = [nest]
+    for value in ({"tensor": nest}, {"Size": nest}, {"same": nest}, window(shape=nest),
+                  {"dict": [nest]}, {"dtype": nest}, {"scalar": nest}):  # fmt: skip
+        with pytest.raises(FileFormatError):
+            gg.load(io.BytesIO(described(value)))
+    for head in ({"a": nest}, {"a": entry(shape=nest)}, {"__metadata__": nest}):
+        with pytest.raises(FileFormatError):
+            gg.load(io.BytesIO(raw(head)))
+
+
 def test_the_descriptions_above_are_refused_for_what_they_say() -> None:
     """The window that they change is fine as it is."""
     assert gg.load(io.BytesIO(described(window()))).tolist() == [0, 0]
@@ -285,5 +300,5 @@ def test_a_hostile_frame_is_refused(data: bytes, message: str, tmp_path: Path) -
 def test_dtypes_that_are_not_here_are_named() -> None:
     """They may be in a safetensors file, of course."""
     data = raw({"a": entry("F8_E8M0", (4,))}, b"0000")
-    with pytest.raises(NotSupportedError, match="'a' has dtype F8_E8M0; known are F64, F32"):
+    with pytest.raises(NotSupportedError, match="'a' has dtype 'F8_E8M0'; known are F64, F32"):
         gg.load(io.BytesIO(data))

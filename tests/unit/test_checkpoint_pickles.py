@@ -187,6 +187,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a dtype of records": (call(name("numpy", "dtype"), text("i4,i4"), b"\x89", b"\x88"), "dam"),
     "a factory that runs": (call(name("collections", "defaultdict"), name("torch", "device")),
                             "damaged"),
+    "a layout that is a number": (call(name("torch.serialization", "_get_layout"), number(1)),
+                                  "damaged"),
     "an id of something": (tuple_of(text("module"), text("x")) + b"Q", "which is no storage"),
     "an id that is a list": (b"]Q", "which is no storage"),
     "an unhashable key": (b"}]Ns", "damaged"),
@@ -270,6 +272,20 @@ def test_a_damaged_older_file_is_refused(data: bytes, message: str) -> None:
     """Whatever is wrong with it."""
     with pytest.raises(FileFormatError, match=message):
         gg.load(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("level", [b"\x85", b"2\x86"], ids=["deep", "endless"])
+def test_a_nest_is_refused_without_looking_into_it(level: bytes) -> None:
+    """Neither 100,000 tuples in each other nor 2**1000 parts are put into a message."""
+    nest = b")" + level * (100_000 if level == b"\x85" else 1000)
+    for body, message in (
+        (nest + b")R", "calls"), (nest + b"Q", "refers to"), (tensor(held=nest), "a tensor of"),
+        (call(name("torch", "Size"), nest), "damaged"),
+    ):  # fmt: skip
+        with pytest.raises(FileFormatError, match=message):
+            load(program(body))
+        with pytest.raises(FileFormatError, match=message):
+            gg.load(io.BytesIO(rows(program(body))))
 
 
 def test_nothing_that_is_registered_is_run() -> None:

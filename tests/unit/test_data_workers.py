@@ -95,7 +95,7 @@ def nothing_left() -> Iterator[None]:
     before = descriptors()
     yield
     gc.collect()
-    assert multiprocessing.active_children() == []
+    assert workers() == []
     assert descriptors() <= before
 
 
@@ -104,6 +104,12 @@ def helpers() -> None:
     """Processes of multiprocessing itself, which stay, and hold a descriptor each."""
     resource_tracker.ensure_running()
     forkserver.ensure_running()
+
+
+def workers() -> list[int]:
+    """Process ids of this process's workers."""
+    children = multiprocessing.active_children()
+    return [p.pid for p in children if p.name.startswith("gpugrad-worker") and p.pid]
 
 
 def descriptors() -> int:
@@ -303,7 +309,7 @@ def test_killed_from_outside_between_batches() -> None:
     """A worker that is killed while it waits for orders."""
     it = iter(forked(list(range(50)), batch_size=1))
     next(it)
-    os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+    os.kill(workers()[0], signal.SIGKILL)
     with pytest.raises(WorkerError, match="SIGKILL"):
         list(it)
 
@@ -323,7 +329,21 @@ def test_leaving_early_ends_the_workers() -> None:
     it = iter(forked(list(range(100))))
     next(it)
     del it
-    assert multiprocessing.active_children() == []
+    assert workers() == []
+
+
+def test_workers_of_two_loaders_end_apart() -> None:
+    """The second loader's workers, forked later, hold copies of the first one's pipes."""
+    kw: dict[str, Any] = {"persistent_workers": True, "workers": 1}
+    loaders = [forked(list(range(9)), **kw) for _ in range(3)]
+    for loader in loaders:
+        next(iter(loader))
+    assert len(workers()) == 3
+    began = time.monotonic()
+    while loaders:
+        del loader, loaders[0]
+        loader = loaders[0] if loaders else None
+    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("part", ["dataset", "collate_fn", "worker_init_fn"])

@@ -133,5 +133,5 @@ def test_what_is_no_file_of_tensors_is_refused(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file({"x": np.zeros(2, np.uint32)}, tmp_path / "u")
-    with pytest.raises(NotSupportedError, match="'x' has dtype U32"):
+    with pytest.raises(NotSupportedError, match="'x' has dtype 'U32'"):
         io.load_file(tmp_path / "u")

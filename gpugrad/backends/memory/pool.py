@@ -23,7 +23,7 @@ from gpugrad.backends.memory.switches import Switches
 from gpugrad.backends.memory.waiting import Events, Waiting
 from gpugrad.errors import OutOfMemoryError, SettingError
 
-#: Bytes that are idle at most beside as many as were ever in use.
+#: Bytes that may lie idle where that saves time, however little a program needs.
 _SLACK = 64 << 20
 
 
@@ -173,13 +173,13 @@ class Pool(Switches):
         self._searching = True
         try:
             block = arena.take(wanted)
-            if block is None:
+            whole = segment_size(wanted)
+            if block is None and not self._affords(wanted, whole):
                 arena.merge_ready()
                 block = arena.take(wanted)
             if block is not None:
                 return block
-            whole = segment_size(wanted)
-            self._make_room(wanted, whole)
+            self._make_room(whole)
             try:
                 return self._grow(arena, wanted, whole)
             except MemoryError:
@@ -187,13 +187,18 @@ class Pool(Switches):
         finally:
             self._searching = False
 
-    def _make_room(self, wanted: int, segment: int) -> None:
+    def _affords(self, wanted: int, segment: int) -> bool:
+        """Whether another segment is cheap, so that READY blocks may stay as they are."""
+        self._needed = max(self._needed, self.peak_allocated, self.allocated + wanted)
+        room = self._needed + _SLACK
+        return self.reserved + segment <= (room if self.limit is None else min(room, self.limit))
+
+    def _make_room(self, segment: int) -> None:
         """Give back what lies idle before more is taken than twice what was ever needed.
 
         That bounds what sizes that never repeat can pile up.  A program that needs most of its
         memory for one thing and then for another still keeps both, and so asks the driver no more.
         """
-        self._needed = max(self._needed, self.peak_allocated, self.allocated + wanted)
         bound = 2 * self._needed + _SLACK
         if self.reserved + segment > bound:
             self._release(keep=max(0, bound - segment - self.allocated))

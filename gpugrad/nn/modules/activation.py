@@ -10,6 +10,7 @@ from gpugrad.modes import no_grad
 from gpugrad.nn import functional
 from gpugrad.nn.layer import Layer, parameter, shown
 from gpugrad.nn.module import Module
+from gpugrad.nn.modules.attention import MultiheadAttention as MultiheadAttention
 
 
 class ReLU(Layer, function="relu", shows="inplace?"):

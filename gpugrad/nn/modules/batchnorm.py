@@ -1,22 +1,20 @@
-"""Batch and instance normalisation: layers with statistics that follow the data."""
+"""Batch normalisation: layers with statistics that follow the data."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from gpugrad import dtypes
-from gpugrad.errors import ShapeError
-from gpugrad.functional_namespace import F
+from gpugrad.errors import NotSupportedError, ShapeError
 from gpugrad.modes import no_grad
 from gpugrad.nn import functional
 from gpugrad.nn.layer import shown
 from gpugrad.nn.module import Module
-from gpugrad.nn.modules.norm import add_affine, reset_affine
+from gpugrad.nn.modules.normalization import add_affine, reset_affine
 from gpugrad.ops.creation import empty, tensor
 
 
-class _Statistics(Module):
+class _NormBase(Module):
     """Channels, an affine map, and with ``track_running_stats`` three buffers.
 
     Args:
@@ -74,7 +72,7 @@ class _Statistics(Module):
         )
 
 
-class _BatchNorm(_Statistics):
+class _BatchNorm(_NormBase):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
                  affine: bool = True, track_running_stats: bool = True, device: Any = None,
                  dtype: Any = None, *, bias: bool = True) -> None:  # fmt: skip
@@ -125,52 +123,10 @@ class BatchNorm3d(_BatchNorm):
     _ndims: ClassVar[tuple[int, ...]] = (5,)
 
 
-class _InstanceNorm(_Statistics):
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1,
-                 affine: bool = False, track_running_stats: bool = False, device: Any = None,
-                 dtype: Any = None, *, bias: bool = True) -> None:  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype,
-                         bias)  # fmt: skip
+class SyncBatchNorm(Module):
+    """Refused: statistics over several processes are not supported."""
 
-    def forward(self, input: Any) -> Any:
-        """The input standardised by itself, or out of training by running statistics if kept."""
-        self._check_input_dim(input)
-        batched = input.ndim == self._ndims[-1]
-        channels = input.shape[1 if batched else 0]
-        if channels != self.num_features:
-            text = (
-                f"{type(self).__name__}: input of shape {tuple(input.shape)} has {channels} "
-                f"channels, num_features is {self.num_features}"
-            )
-            if self.affine:
-                raise ShapeError(text)
-            warnings.warn(f"{text}; without affine it is not used", stacklevel=2)
-        out = functional.instance_norm(
-            input if batched else F.expand_dims(input, 0),
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training or not self.track_running_stats,
-            0.0 if self.momentum is None else self.momentum,
-            self.eps,
+    def __init__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotSupportedError(
+            "SyncBatchNorm: statistics over several processes are not supported; use BatchNorm"
         )
-        return out if batched else F.squeeze(out, 0)
-
-
-class InstanceNorm1d(_InstanceNorm):
-    """Standardises each channel of each example of ``(N, C, L)`` or ``(C, L)``."""
-
-    _ndims: ClassVar[tuple[int, ...]] = (2, 3)
-
-
-class InstanceNorm2d(_InstanceNorm):
-    """Standardises each channel of each example of ``(N, C, H, W)`` or ``(C, H, W)``."""
-
-    _ndims: ClassVar[tuple[int, ...]] = (3, 4)
-
-
-class InstanceNorm3d(_InstanceNorm):
-    """Standardises each channel of each example of ``(N, C, D, H, W)`` or ``(C, D, H, W)``."""
-
-    _ndims: ClassVar[tuple[int, ...]] = (4, 5)

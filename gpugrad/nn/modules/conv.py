@@ -14,7 +14,7 @@ from gpugrad.signature import check_choice
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class _Convolution(Module):
+class _ConvNd(Module):
     """What all convolutions share: sizes, weight, bias, and how they are filled.
 
     Weight and bias are filled with uniform numbers up to ``1 / sqrt(fan_in)`` in size, where
@@ -75,7 +75,7 @@ class _Convolution(Module):
         )
 
 
-class _Conv(_Convolution):
+class _Conv(_ConvNd):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
                  padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True,
                  padding_mode: str = "zeros", device: Any = None,
@@ -124,7 +124,7 @@ class Conv3d(_Conv):
     _n: ClassVar[int] = 3
 
 
-class _ConvTranspose(_Convolution):
+class _ConvTransposeNd(_ConvNd):
     _transposed: ClassVar[bool] = True
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
@@ -169,19 +169,19 @@ class _ConvTranspose(_Convolution):
                         self.groups, self.dilation)  # fmt: skip
 
 
-class ConvTranspose1d(_ConvTranspose):
+class ConvTranspose1d(_ConvTransposeNd):
     """Transposed convolution of ``(N, C, L)``: it enlarges by ``stride``."""
 
     _n: ClassVar[int] = 1
 
 
-class ConvTranspose2d(_ConvTranspose):
+class ConvTranspose2d(_ConvTransposeNd):
     """Transposed convolution of ``(N, C, H, W)``: it enlarges by ``stride``."""
 
     _n: ClassVar[int] = 2
 
 
-class ConvTranspose3d(_ConvTranspose):
+class ConvTranspose3d(_ConvTransposeNd):
     """Transposed convolution of ``(N, C, D, H, W)``: it enlarges by ``stride``."""
 
     _n: ClassVar[int] = 3

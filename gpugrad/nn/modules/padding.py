@@ -39,61 +39,73 @@ class ZeroPad3d(_Pad):
     _n: ClassVar[int] = 3
 
 
-class ReflectionPad1d(ZeroPad1d):
+class _ReflectionPadNd(_Pad):
+    _mode: ClassVar[str] = "reflect"
+
+
+class ReflectionPad1d(_ReflectionPadNd):
     """The input mirrored around its first and last elements."""
 
-    _mode: ClassVar[str] = "reflect"
+    _n: ClassVar[int] = 1
 
 
-class ReflectionPad2d(ZeroPad2d):
+class ReflectionPad2d(_ReflectionPadNd):
     """The input mirrored around its border."""
 
-    _mode: ClassVar[str] = "reflect"
+    _n: ClassVar[int] = 2
 
 
-class ReflectionPad3d(ZeroPad3d):
+class ReflectionPad3d(_ReflectionPadNd):
     """The input mirrored around its border."""
 
-    _mode: ClassVar[str] = "reflect"
+    _n: ClassVar[int] = 3
 
 
-class ReplicationPad1d(ZeroPad1d):
+class _ReplicationPadNd(_Pad):
+    _mode: ClassVar[str] = "replicate"
+
+
+class ReplicationPad1d(_ReplicationPadNd):
     """The first and last elements repeated."""
 
-    _mode: ClassVar[str] = "replicate"
+    _n: ClassVar[int] = 1
 
 
-class ReplicationPad2d(ZeroPad2d):
+class ReplicationPad2d(_ReplicationPadNd):
     """The border repeated."""
 
-    _mode: ClassVar[str] = "replicate"
+    _n: ClassVar[int] = 2
 
 
-class ReplicationPad3d(ZeroPad3d):
+class ReplicationPad3d(_ReplicationPadNd):
     """The border repeated."""
 
-    _mode: ClassVar[str] = "replicate"
+    _n: ClassVar[int] = 3
 
 
-class CircularPad1d(ZeroPad1d):
-    """What is at the other end."""
-
+class _CircularPadNd(_Pad):
     _mode: ClassVar[str] = "circular"
 
 
-class CircularPad2d(ZeroPad2d):
+class CircularPad1d(_CircularPadNd):
     """What is at the other end."""
 
-    _mode: ClassVar[str] = "circular"
+    _n: ClassVar[int] = 1
 
 
-class CircularPad3d(ZeroPad3d):
+class CircularPad2d(_CircularPadNd):
     """What is at the other end."""
 
-    _mode: ClassVar[str] = "circular"
+    _n: ClassVar[int] = 2
 
 
-class _ConstantPad(Layer, shows="padding= value="):
+class CircularPad3d(_CircularPadNd):
+    """What is at the other end."""
+
+    _n: ClassVar[int] = 3
+
+
+class _ConstantPadNd(Layer, shows="padding= value="):
     _n: ClassVar[int] = 0
     padding: Any
     value: float
@@ -106,19 +118,19 @@ class _ConstantPad(Layer, shows="padding= value="):
         return functional.pad(input, self.padding, "constant", self.value)
 
 
-class ConstantPad1d(_ConstantPad):
+class ConstantPad1d(_ConstantPadNd):
     """A number around ``(..., L)``."""
 
     _n: ClassVar[int] = 1
 
 
-class ConstantPad2d(_ConstantPad):
+class ConstantPad2d(_ConstantPadNd):
     """A number around ``(..., H, W)``."""
 
     _n: ClassVar[int] = 2
 
 
-class ConstantPad3d(_ConstantPad):
+class ConstantPad3d(_ConstantPadNd):
     """A number around ``(..., D, H, W)``."""
 
     _n: ClassVar[int] = 3

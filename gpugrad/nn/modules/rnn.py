@@ -13,6 +13,10 @@ from gpugrad.errors import ArgumentError, SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.nn.layer import fill_uniform, parameter
 from gpugrad.nn.module import Module
+from gpugrad.nn.modules.rnn_cells import GRUCell as GRUCell
+from gpugrad.nn.modules.rnn_cells import LSTMCell as LSTMCell
+from gpugrad.nn.modules.rnn_cells import RNNCell as RNNCell
+from gpugrad.nn.modules.rnn_cells import RNNCellBase as RNNCellBase
 from gpugrad.nn.recurrent import GATES, check_bools, check_positive, final_state, run
 
 

@@ -14,7 +14,7 @@ from gpugrad.nn.module import Module
 from gpugrad.nn.modules.attention import MultiheadAttention
 from gpugrad.nn.modules.dropout import Dropout
 from gpugrad.nn.modules.linear import Linear
-from gpugrad.nn.modules.norm import LayerNorm
+from gpugrad.nn.modules.normalization import LayerNorm
 from gpugrad.ops.creation import full
 
 Activation = str | Callable[[Any], Any]

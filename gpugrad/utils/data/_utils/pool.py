@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
@@ -201,13 +203,20 @@ def _picklable(part: Any) -> bool:
     return True
 
 
+def _hang_up(pipe: Connection) -> None:
+    """Close a pipe for good, also where processes that were forked since hold copies of it."""
+    with suppress(OSError), socket.socket(fileno=os.dup(pipe.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+    pipe.close()
+
+
 def _end(workers: list[Worker], owner: int) -> None:
     """Close the pipes, which ends a worker that is well; then be less polite."""
     if os.getpid() != owner:  # a fork of the training process: not its workers
         return
     for w in workers:
-        w.orders.close()
-        w.replies.close()
+        _hang_up(w.orders)
+        _hang_up(w.replies)
     deadline = time.monotonic() + _PATIENCE
     for w in workers:
         w.process.join(max(0.0, deadline - time.monotonic()))
