@@ -2,8 +2,10 @@
 
 - us to take a block and give it back, on the host, with nothing behind the pool;
 - us to make a large array and drop it, unwritten;
-- ms of three additions whose results are all alive before they are dropped, as in a training step:
-  fresh memory is found, cleared and mapped by the kernel page by page while they are written.
+- us of an addition among several whose results are all alive before they are dropped, as in a
+  training step: fresh memory is found, cleared and mapped by the kernel page by page while it is
+  written.  How often that is so depends on what the C library learnt from earlier frees; so these
+  rows come first, small sizes first.
 
 A number is the median of rounds in which all engines take turns.
 """
@@ -48,18 +50,18 @@ def taking(sizes: list[int]) -> Callable[[], None]:
     return run
 
 
-def added(elements: int, against: list[str]) -> dict[str, Callable[[], Any]]:
-    """Three additions that are all kept until the last is done, by engine."""
+def added(elements: int, count: int, against: list[str]) -> dict[str, Callable[[], Any]]:
+    """Additions that are all kept until the last is done, by engine."""
     a = np.ones(elements, F32)
 
     def pooled() -> None:
         kept = [a]
-        for _ in range(3):
+        for _ in range(count):
             kept.append(np.add(kept[-1], a, out=host.empty((elements,), F32)))
 
     def fresh(x: Any) -> None:
         kept = [x]
-        for _ in range(3):
+        for _ in range(count):
             kept.append(kept[-1] + x)
 
     calls: dict[str, Callable[[], Any]] = {"gpugrad": pooled, "numpy": lambda: fresh(a)}
@@ -77,6 +79,9 @@ def run(against: list[str], repeats: int, threads: int) -> list[dict[str, Any]]:
         for engine, ms in median_ms(calls, repeats).items():
             rows.append({"what": what, "engine": engine, "value": ms * scale})
 
+    for size, count in ((0.25, 40), (1, 40), (4, 20), (16, 10), (64, 3)):
+        calls = added(int(size * MIB) // 4, count, against)
+        row(f"us of {count} additions of {size} MiB", calls, 1000 / count)
     per_block = 1000 / BATCH
     row("us to take and give back: one size", {"gpugrad": taking([4096])}, per_block)
     many = [700 * n * n for n in range(1, 65)]
@@ -87,6 +92,4 @@ def run(against: list[str], repeats: int, threads: int) -> list[dict[str, Any]]:
         engine = importlib.import_module(name)
         made[name] = lambda engine=engine: engine.empty(4 * MIB)
     row("us for an empty array of 16 MiB", made, 1000)
-    for size in (1, 16, 64):
-        row(f"ms for three additions of {size} MiB", added(size * MIB // 4, against))
     return rows

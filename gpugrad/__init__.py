@@ -57,6 +57,8 @@ from gpugrad.dtypes import int64 as long
 from gpugrad.dtypes import promote_types as promote_types
 from gpugrad.dtypes import uint8 as uint8
 from gpugrad.errors import OutOfMemoryError as OutOfMemoryError
+from gpugrad.factory import Layout as layout
+from gpugrad.factory import MemoryFormat as memory_format
 from gpugrad.factory import channels_last as channels_last
 from gpugrad.factory import channels_last_3d as channels_last_3d
 from gpugrad.factory import contiguous_format as contiguous_format
@@ -98,8 +100,9 @@ globals().update(_publish.homes[""])
 
 
 #: Sub-packages that are imported when first asked for, so that every program need not pay.
-_ON_DEMAND = ("compiler", "datasets", "distributions", "func", "futures", "models", "nn", "optim",
-              "profiler", "serialization", "testing")  # fmt: skip
+_ON_DEMAND = ("compiler", "datasets", "distributions", "func", "futures", "models",
+              "multiprocessing", "nn", "optim", "profiler", "serialization", "testing", "types",
+              "version")  # fmt: skip
 if TYPE_CHECKING:
     from gpugrad import compiler as compiler
     from gpugrad import datasets as datasets
@@ -107,11 +110,14 @@ if TYPE_CHECKING:
     from gpugrad import func as func
     from gpugrad import futures as futures
     from gpugrad import models as models
+    from gpugrad import multiprocessing as multiprocessing
     from gpugrad import nn as nn
     from gpugrad import optim as optim
     from gpugrad import profiler as profiler
     from gpugrad import serialization as serialization
     from gpugrad import testing as testing
+    from gpugrad import types as types
+    from gpugrad import version as version
     from gpugrad.io import load as load
     from gpugrad.io import save as save
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpugrad import backends, tape
-from gpugrad.errors import ArgumentError, AutogradError
+from gpugrad.errors import ArgumentError, AutogradError, OutOfMemoryError
 from gpugrad.modes import _Switch
 from gpugrad.tape import Engine, Leaf, start_gradient
 from gpugrad.tensor import Tensor, wrap
@@ -33,7 +33,12 @@ def _seed(engine: Engine, tensors: tuple[Any, ...], gradients: Any, create_graph
 def _run(engine: Engine, create_graph: bool) -> None:
     # Rules record themselves exactly when the gradient is to be differentiated.
     with _Switch(grad=create_graph):
-        engine.run()
+        try:
+            engine.run()
+        except OutOfMemoryError:
+            raise
+        except MemoryError as error:
+            raise OutOfMemoryError(f"backward: {error}") from error
 
 
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,

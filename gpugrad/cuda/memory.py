@@ -10,6 +10,7 @@ from typing import Any
 
 from gpugrad import backends
 from gpugrad.backends.memory import Pool, report
+from gpugrad.backends.memory.sizes import told
 from gpugrad.cuda.devices import is_available, is_initialized, ordinal
 from gpugrad.errors import OutOfMemoryError as OutOfMemoryError
 from gpugrad.errors import SettingError
@@ -135,4 +136,4 @@ def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
     if abbreviated:
         return text
     free, total = mem_get_info(device)
-    return f"{text}\ndriver: {report.told(free)} free of {report.told(total)}"
+    return f"{text}\ndriver: {told(free)} free of {told(total)}"

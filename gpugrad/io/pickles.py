@@ -83,7 +83,8 @@ class Machine:
         except GpugradError:
             raise
         except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError,
-                TypeError, ValueError) as error:  # fmt: skip
+                TypeError, ValueError, Warning) as error:  # fmt: skip
+            # A Warning where they are errors: pickletools warns of backslashes in names.
             self.refuse(f"its pickle is damaged: {error!s:.200}")
         return result
 

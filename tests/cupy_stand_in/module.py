@@ -71,6 +71,7 @@ def build(devices: int, functions: dict[str, Any], linear: dict[str, Any]) -> di
         "cupy.cuda.runtime", getDeviceCount=lambda: devices, CUDARuntimeError=CUDARuntimeError,
         getDeviceProperties=_properties, getDevice=lambda: DEVICES.current,
         memGetInfo=lambda: (TOTAL - used.get(DEVICES.current, 0), TOTAL), memsetAsync=fill_async,
+        runtimeGetVersion=lambda: 12090,
     )  # fmt: skip
     cuda = _module(
         "cupy.cuda", runtime=runtime, Device=Device, is_available=lambda: True, Event=Event,

@@ -181,6 +181,12 @@ def test_a_snapshot_says_who_has_what():
         assert any(h.startswith(f"exp at {__file__}:") for h in holders)
         assert any(h.startswith("gradient of exp at") for h in holders), holders
         assert f"exp at {__file__}" in cuda.memory_summary()
+        z = gg.ones(3, device="cuda", requires_grad=True)
+        (z * 2 + z * 3).sum().backward()
+        total = z.grad.data_ptr()  # made by the tape itself, which adds what came by two ways
+        (who,) = [b["holder"] for s in cuda.memory_snapshot() for b in s["blocks"]
+                  if b["address"] == total]  # fmt: skip
+        assert who.startswith(f"gradient of mul at {__file__}:")
     finally:
         cuda.memory._record_memory_history(None)
     found = cuda.memory_snapshot()

@@ -144,6 +144,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a name below a known one": (text("collections") + text("OrderedDict.fromkeys") + b"\x93",
                                  "asks for collections.OrderedDict.fromkeys"),
     "a name that is a number": (number(1) + text("x") + b"\x93", "something that is no text"),
+    "a name with a backslash": (name("os\\o", "system"), r"damaged|asks for"),
     "pickle.loads": (name("pickle", "loads"), "asks for pickle.loads"),
     "storage from bytes": (name("torch.storage", "_load_from_bytes"), "_load_from_bytes"),
     "a function of torch": (name("torch", "load"), "asks for torch.load"),

@@ -73,6 +73,13 @@ class Stream(IterableDataset[Any]):
             yield i, offset + (float(gg.rand(()).item()) if me else 0)
 
 
+class Shuffled(IterableDataset[int]):
+    """A stream that draws its whole order when it is started."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(random.sample(range(50), 7))
+
+
 class Counting(IterableDataset[Any]):
     """A stream that keeps its own place, and counts its passes."""
 
@@ -176,6 +183,7 @@ LOADERS: dict[str, Callable[..., DataLoader[Any]]] = {
     "stream": lambda **kw: DataLoader(Stream(), 2, **kw),
     "stream, drop_last": lambda **kw: DataLoader(Stream(), 2, drop_last=True, **kw),
     "stream of single samples": lambda **kw: DataLoader(Stream(), None, **kw),
+    "shuffled stream": lambda **kw: DataLoader(Shuffled(), 2, **kw),
     "stream with state": lambda **kw: DataLoader(Counting(), 2, **kw),
 }  # fmt: skip
 
@@ -230,8 +238,23 @@ def test_every_cut_resumes_exactly(make: Callable[..., DataLoader[Any]]) -> None
     check_every_cut(make)
 
 
+@pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
+def test_a_cut_before_the_first_batch(make: Callable[..., DataLoader[Any]]) -> None:
+    """An epoch that was started and not read yet has its order, too."""
+    seed()
+    loader = make()
+    it = iter(loader)
+    random.random(), gg.rand(3), np.random.rand()  # noqa: NPY002
+    state, random_state = loader.state_dict(), rng.capture()
+    whole = [plain(b) for b in it]
+    rng.restore(random_state)
+    resumed = make()
+    resumed.load_state_dict(state)
+    assert [plain(b) for b in resumed] == whole
+
+
 WITH_WORKERS = ["shuffled", "own generator", "noise in the samples", "lazy sampler",
-                "sampler with state", "stream",
+                "sampler with state", "stream", "shuffled stream",
                 "stream of single samples", "stream with state"]  # fmt: skip
 
 

@@ -345,6 +345,7 @@ class Hostile:
 
 PICKLES = {
     "a call": (pickle.dumps({"data": Hostile()}), "asks for builtins.exec"),
+    "another call": (b"\x80\x02cnumpy\nload\nX\x01\x00\x00\x00x\x85R.", "asks for numpy.load"),
     "a class": (pickle.dumps({"data": Path("x")}), "asks for pathlib"),
     "not a dict": (pickle.dumps([1, 2]), "a batch is a dict, this is a list"),
     "nothing": (b"", "damaged"),

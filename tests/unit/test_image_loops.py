@@ -16,6 +16,7 @@ GEOMETRIES = {
     "strided": ((9, 8), (3, 2), (2, 3), ((1, 1), (0, 1)), (1, 1), 2),
     "dilated": ((9, 9), (3, 3), (1, 2), ((2, 2), (3, 1)), (2, 3), 1),
     "wide padding": ((2, 3), (4, 5), (1, 1), ((3, 3), (4, 4)), (1, 1), 1),
+    "many places": ((36, 34), (2, 3), (1, 1), ((0, 1), (1, 1)), (1, 1), 2),
     "line": ((11,), (3,), (2,), ((1, 1),), (2,), 1),
     "pointwise": ((5, 4), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 2),
 }
@@ -70,6 +71,15 @@ def test_patches(name, monkeypatch):
     sums, by_loops = both(monkeypatch, lambda: xp.col2im(columns, size, kernel, *settings))
     np.testing.assert_array_equal(sums, by_loops)
     np.testing.assert_array_equal(columns, before)  # they are the caller's
+
+
+def test_weight_gradient_of_many_places():
+    x, g = numbers(2, 3, 33, 33), numbers(2, 4, 33, 33)
+    settings = ((1, 1), ((1, 1), (1, 1)), (1, 1))
+    columns = xp.im2col(x, (3, 3), *settings)
+    expected = np.einsum("nop,nrp->or", g.reshape(2, 4, -1), columns).reshape(4, 3, 3, 3)
+    found = xp.conv_weight_grad(g, x, (3, 3), *settings, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_many_images_go_in_parts(monkeypatch):

@@ -22,11 +22,11 @@ FLOORS = {
     "graph": 6,
     "nn": 7, "optim": 7, "data": 7, "io": 7, "linalg": 7, "special": 7, "fft": 7, "cuda": 7,
     "utils": 7, "distributions": 7, "func": 7, "futures": 7, "profiler": 7, "compiler": 7,
-    "serialization": 7,
+    "serialization": 7, "types": 7, "multiprocessing": 7,
     "distributed": 8, "datasets": 8, "amp": 8, "testing": 8, "stubs": 8, "listing": 8,
     "gpugrad": 9,
     # Users of the public names, which nothing below may import: `import gpugrad` loads no click.
-    "models": 10, "compat": 10, "train": 10, "cli": 11, "__main__": 11,
+    "models": 10, "compat": 10, "train": 10, "version": 10, "cli": 11, "__main__": 11,
 }  # fmt: skip
 
 # CUDA's libraries, and the only files that may import them, inside a function: the package imports

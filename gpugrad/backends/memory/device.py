@@ -102,9 +102,12 @@ def _memory_class(base: Any) -> Any:
     class BlockMemory(base):  # type: ignore[misc]
         """A block of a pool as CuPy knows memory; None stands for no bytes."""
 
+        __slots__ = ("_free", "block")
+
         def __init__(self, block: Any, free: Any, device: int) -> None:
-            self.ptr, self.size = (0, 0) if block is None else (block.ptr, block.size)
-            self.device_id, self.block, self._free = device, block, free
+            self.block, self._free, self.device_id = block, free, device
+            if block is not None:  # else both are 0
+                self.ptr, self.size = block.ptr, block.size
 
         def __del__(self) -> None:
             if self.block is not None:

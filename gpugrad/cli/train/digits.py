@@ -30,9 +30,7 @@ def digits(
 
     A fifth of the images is held out to measure on.  Ctrl-C stops early and saves what was learnt.
     """
-    running.check_installed(
-        sklearn="scikit-learn", matplotlib="matplotlib", safetensors="safetensors"
-    )
+    running.check_installed(sklearn="scikit-learn", matplotlib="matplotlib")
     from gpugrad.train import digits as job
     from gpugrad.train import report
     from gpugrad.train.interrupt import Interruptible

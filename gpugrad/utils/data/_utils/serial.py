@@ -105,7 +105,7 @@ class SerialIterator(LoaderIterator):
     @staticmethod
     def _stream(loader: DataLoader[Any], cursor: Cursor) -> Fetcher:
         """The fetcher of a stream, brought to where the cursor is."""
-        if not cursor.batches or has_state(loader.dataset):
+        if not cursor.resumed or has_state(loader.dataset):
             return Job.of(loader).fetcher()
         with rng.as_of(cursor.start.random):
             fetcher = Job.of(loader).fetcher()
