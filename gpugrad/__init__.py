@@ -98,6 +98,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "fuse":
+        from gpugrad.fusion import fuse
+
+        return fuse
     if name in _ON_DEMAND:
         return import_module(f"gpugrad.{name}")
     return _lookup(name)  # ops that a user registered after the import

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from gpugrad import backends, dtypes, signature
+from gpugrad.backends import NUMPY
 from gpugrad.backends.numpy import quiet
+from gpugrad.codegen.host import LARGE
+from gpugrad.codegen.host import forward as generated
 from gpugrad.devices import CPU
 from gpugrad.dtypes import DType
 from gpugrad.errors import ArgumentError, DeviceError
@@ -93,12 +96,16 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
             out = _on_meta(op, arrays, settings)
         else:
             backend = backends.ARRAY_TYPES[type(first._array)]
-            if half is not None:
-                arrays = [backend.run(_to_f32, x) for x in arrays]
-            out = backend.run(op.fn, backend.xp, *arrays, **settings)
-            if half is not None:
-                wanted = settings.get("dtype") or half
-                out = backend.run(_from_f32, out, wanted)
+            out = None
+            if backend is NUMPY and first._array.size >= LARGE:
+                out = generated(op, arrays, settings, half)
+            if out is None:
+                if half is not None:
+                    arrays = [backend.run(_to_f32, x) for x in arrays]
+                out = backend.run(op.fn, backend.xp, *arrays, **settings)
+                if half is not None:
+                    wanted = settings.get("dtype") or half
+                    out = backend.run(_from_f32, out, wanted)
     except Exception as error:
         refuse_op(op, args, settings, error)
     many = type(out) is tuple or type(out) is list
