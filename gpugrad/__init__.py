@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from gpugrad import nn as nn
     from gpugrad import optim as optim
     from gpugrad import testing as testing
+    from gpugrad.fusion import fuse as fuse
 
 
 def __getattr__(name: str) -> Any:

@@ -16,8 +16,8 @@ import numpy as np
 from gpugrad import backends, dtypes, signature
 from gpugrad.backends import NUMPY
 from gpugrad.backends.numpy import quiet
+from gpugrad.codegen.forward import forward as generated
 from gpugrad.codegen.host import LARGE
-from gpugrad.codegen.host import forward as generated
 from gpugrad.devices import CPU
 from gpugrad.dtypes import DType
 from gpugrad.errors import ArgumentError, DeviceError

@@ -58,5 +58,9 @@ class RegistrationError(GpugradError, TypeError):
     """An op record that breaks the rules of the form (see ``gpugrad.op``)."""
 
 
+class KernelError(GpugradError, RuntimeError):
+    """A generated kernel did not compile; the message has its source."""
+
+
 class NotSupportedError(GpugradError, NotImplementedError):
     """Something that gpugrad does not do (yet); the message says what to use instead."""

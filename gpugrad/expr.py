@@ -15,7 +15,6 @@ from gpugrad.errors import ArgumentError, NotSupportedError
 from gpugrad.op import Op, registry
 from gpugrad.symbolic import Operators
 
-
 #: Which input an expression is, for two that are no arrays: the place in the row (int32), and how
 #: many columns a row has (int64).
 COLUMN, COUNT = -2, -3
@@ -51,6 +50,9 @@ class Expr(Operators):
         if self.op is None:
             return f"in{self.index}"
         return f"{self.op.name}({', '.join(map(repr, self.args))})"
+
+    def __bool__(self) -> bool:
+        raise NotSupportedError("an expression has no value yet: it cannot decide what Python does")
 
     @classmethod
     def _apply(cls, name: str, *args: Any) -> Any:
@@ -137,6 +139,8 @@ def _one_per_row(name: str, x: Any) -> Any:
 
 
 def _at(index: Expr) -> Expr:
+    """Whether this is the column that ``index``, one per row, names."""
+    _one_per_row("an index", index)
     return EXPR.equal(Expr(None, (), dtypes.int32, COLUMN), cast(index, dtypes.int32))  # type: ignore[no-any-return]
 
 

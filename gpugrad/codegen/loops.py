@@ -72,6 +72,7 @@ class Printed:
     numbers: tuple[float, ...]
     scratch: int  # rows of float32 that a thread needs
     per_row: tuple[bool, ...]  # per output: one value per row
+    cuttable: bool = False  # whether a row may be worked on in parts
 
 
 def _baked(value: float) -> bool:
@@ -143,7 +144,9 @@ class _Printer:
     def name(self, x: Expr) -> str:
         if x.op is not None:
             return self.names[id(x)]
-        return "to_int(j)" if x.index == COLUMN else "columns" if x.index == COUNT else f"a{x.index}"
+        return (
+            "to_int(j)" if x.index == COLUMN else "columns" if x.index == COUNT else f"a{x.index}"
+        )
 
     # ---- one node --------------------------------------------------------------------------
 
@@ -217,17 +220,22 @@ class _Printer:
         first = self._keep(cones)
         body: list[str] = []
         for level in range(levels + 1):
-            for n in self.order:  # what is the same along the row and known by now
-                if not self.varies[id(n)] and not self.reduces(n) and self.level_of(n) == level:
-                    body.append(f"{self.names[id(n)]} = {self.text[id(n)]}")
+            body += [  # what is the same along the row and known by now
+                f"{self.names[id(n)]} = {self.text[id(n)]}" for n in self.order
+                if not self.varies[id(n)] and not self.reduces(n) and self.level_of(n) == level
+            ]  # fmt: skip
             if goals[level] or stores[level]:
                 body += self._loop(level, cones[level], goals[level], stores[level], first)
         for i, out in enumerate(self.outputs):
             if self.per_row(out):
                 body.append(f"y{i}[r] = {self._store(i, self.name(out))}")
         per_row = tuple(self.per_row(o) for o in self.outputs)
-        return Printed(self._frame(name, body), tuple(sorted(self.called)), tuple(self.numbers),
-                       len(self.kept), per_row)  # fmt: skip
+        source = self._frame(name, body)
+        # The frame's first line names its argument; any other place asks how long the row is.
+        cuttable = not (reductions or any(self.layout.summed) or "to_int(j)" in source)
+        cuttable = cuttable and "columns)" not in source.replace("range(columns)", "")
+        return Printed(source, tuple(sorted(self.called)), tuple(self.numbers), len(self.kept),
+                       per_row, cuttable)  # fmt: skip
 
     def _cone(self, goals: Sequence[Any]) -> list[Expr]:
         """What varies along the row and is needed for the goals, in order, inputs included."""

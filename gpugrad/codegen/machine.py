@@ -14,7 +14,8 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from typing import Any
 from gpugrad import dtypes
 from gpugrad.codegen.loops import Layout, Printed
 from gpugrad.config import config
-from gpugrad.dtypes import DType
-from gpugrad.errors import NotSupportedError
+from gpugrad.errors import KernelError, NotSupportedError
 
 _lock = threading.RLock()
 #: Engines own the memory of the code, so they live as long as the process.
 _engines: list[Any] = []
 _loaded: dict[str, Any] = {}
+if hasattr(os, "register_at_fork"):  # another thread may have held the lock
+    os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
 _MAGIC = b"gpugrad kernel 1\n"
 
 
@@ -38,10 +40,8 @@ def _target() -> tuple[Any, str]:
     import llvmlite
     import llvmlite.binding as llvm
 
-    try:
-        llvm.initialize()  # older llvmlite must be told, newer says that there is no need
-    except RuntimeError:
-        pass
+    with suppress(RuntimeError):  # older llvmlite must be told, newer says there is no need
+        llvm.initialize()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     triple = llvm.get_default_triple()
@@ -162,10 +162,17 @@ def _compile(name: str, source: str, types: list[str]) -> Any:
     import llvmlite.binding as llvm
 
     machine, _ = _target()
-    text = re.sub(r"@\S*kernel\S*\(", f"@gpugrad_{name}(", _assembly(source, types), count=0)
-    module = llvm.parse_assembly(text)
-    module.verify()
-    code = machine.emit_object(module)
+    try:
+        text = re.sub(r"@\S*kernel\S*\(", f"@gpugrad_{name}(", _assembly(source, types))
+        module = llvm.parse_assembly(text)
+        module.verify()
+        code = machine.emit_object(module)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise KernelError(
+            f"a kernel for {', '.join(types)} did not compile: {error}\nIts source:\n{source}"
+        ) from error
     _to_disk(name, code)
     return _link(name, code, len(types))
 
@@ -179,7 +186,8 @@ def _assembly(source: str, types: list[str]) -> str:
     _more_checks(llvm)
     scope = _scope()
     exec(compile(source, "<gpugrad kernel>", "exec"), scope)
-    word, pointer = numba.int64, numba.types.CPointer
+    word: Any = numba.int64
+    pointer: Any = numba.types.CPointer
     signature = numba.void(word, word, word, pointer(numba.float64), pointer(numba.float32),
                            *(pointer(getattr(numba, t)) for t in types))  # fmt: skip
     options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}

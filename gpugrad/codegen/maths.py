@@ -2,9 +2,9 @@
 
 Every function is named as in C (``expf`` takes float32, ``exp`` float64) or as in
 ``kernels/elementwise.cuh``.  A name that is missing here sends its op to the array code, so only
-functions that beat NumPy's belong here.  The float32 polynomials are minimax fits of this project;
-errors in units of the last place, measured over all of float32 in tests/unit/test_maths.py:
-exp 1.2, expm1 2, log 1, log1p 2, tanh 2, erf 2.  NaN, infinities, zeros' signs and denormals are as in C.
+functions that beat NumPy's belong here.  The float32 polynomials are minimax fits of this project.
+Their errors in units of the last place are bounded in tests/codegen/test_maths.py and told in
+docs/numerics.md.  NaN, infinities, signs of zero and denormals are as in C.
 
 Importing this module imports Numba.  Helpers may contract ``a * b + c``, kernels may not.
 """
@@ -19,7 +19,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 f32, i32 = np.float32, np.int32
-_OPTIONS = {"error_model": "numpy", "nogil": True, "forceinline": True}
+_OPTIONS: Any = {"error_model": "numpy", "nogil": True, "forceinline": True}
 _helper = njit(fastmath={"contract"}, **_OPTIONS)
 _exact = njit(**_OPTIONS)
 #: The only additions whose order the compiler may choose: those of a sum's partial sums.
@@ -43,7 +43,7 @@ to_bits = _bits(types.float32, types.int32, "to_bits")
 from_bits = _bits(types.int32, types.float32, "from_bits")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def from_half(typingctx: Any, x: Any) -> Any:
     """float16, held in a uint16, as float32."""
 
@@ -53,7 +53,7 @@ def from_half(typingctx: Any, x: Any) -> Any:
     return types.float32(types.uint16), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def to_half(typingctx: Any, x: Any) -> Any:
     """float32 rounded to float16, held in a uint16."""
 

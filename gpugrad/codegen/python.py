@@ -7,9 +7,8 @@ assignments do not occur in spellings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from gpugrad.errors import NotSupportedError
 
@@ -117,5 +116,3 @@ def translate(text: str, number: str) -> tuple[str, tuple[str, ...]]:
     """
     parser = _Parser(text, number.format)
     return parser.whole(), tuple(sorted(parser.called))
-
-

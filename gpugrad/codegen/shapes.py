@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 #: A frame: rows, columns, and per array how it is read (see ``codegen.loops``).
 Frame = tuple[int, int, tuple[str, ...]]
@@ -72,3 +73,9 @@ def row_read(shape: tuple[int, ...], like: tuple[int, ...], split: int, per_row:
     if shape == rows + (1,) * (len(like) - split) or (per_row and shape == rows):
         return "row"
     return "column" if not per_row and shape == like[split:] else ""
+
+
+def by_rows(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the last dimensions as dimension 1 of rows and columns."""
+    dim = settings["dim"]
+    return settings | {"dim": 1 if isinstance(dim, int) else (1,)}

@@ -6,6 +6,7 @@ they wait on a queue and end with the process.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -21,40 +22,47 @@ def threads() -> int:
 
 
 class _Job:
-    """Counts down the parts that are still running."""
+    """Parts of one kernel's work; threads take them one by one, so that a slow one takes few."""
 
-    __slots__ = ("done", "left", "lock")
+    __slots__ = ("_count", "_done", "_fn", "_left", "_lock", "_parts")
 
-    def __init__(self, parts: int) -> None:
-        self.left, self.lock, self.done = parts, threading.Lock(), threading.Lock()
-        self.done.acquire()
+    def __init__(self, fn: Callable[..., Any], parts: Sequence[Sequence[Any]]) -> None:
+        self._fn, self._parts, self._left = fn, parts, len(parts)
+        self._count, self._lock, self._done = itertools.count(), threading.Lock(), threading.Lock()
+        self._done.acquire()
 
-    def finish(self) -> None:
-        with self.lock:
-            self.left -= 1
-            if not self.left:
-                self.done.release()
+    def work(self) -> None:
+        """Do parts until none is left to begin."""
+        while (i := next(self._count)) < len(self._parts):
+            try:
+                self._fn(*self._parts[i])
+            finally:
+                with self._lock:
+                    self._left -= 1
+                    if not self._left:
+                        self._done.release()
+
+    def wait(self) -> None:
+        """Return when the last part has ended."""
+        self._done.acquire()
 
 
 class _Workers:
-    """The pool: a queue and the threads that empty it."""
+    """The pool: a queue of jobs and the threads that empty it."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[tuple[_Job, Callable[..., Any], Sequence[Any]]] = SimpleQueue()
+        self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._threads = 0
         self._lock = threading.Lock()
 
-    def run(self, fn: Callable[..., Any], parts: list[Sequence[Any]]) -> None:
-        """Call ``fn(*part)`` for every part, the last one in this thread; return when all ended."""
-        job = _Job(len(parts) - 1) if len(parts) > 1 else None
-        if job is not None:
-            if self._threads < len(parts) - 1:
-                self._grow(len(parts) - 1)
-            for part in parts[:-1]:
-                self._queue.put((job, fn, part))
-        fn(*parts[-1])
-        if job is not None:
-            job.done.acquire()
+    def run(self, fn: Callable[..., Any], parts: Sequence[Sequence[Any]], count: int) -> None:
+        """Call ``fn(*part)`` for every part in up to ``count`` threads, this one among them."""
+        job = _Job(fn, parts)
+        self._grow(count - 1)
+        for _ in range(count - 1):
+            self._queue.put(job)
+        job.work()
+        job.wait()
 
     def _grow(self, wanted: int) -> None:
         with self._lock:
@@ -64,21 +72,14 @@ class _Workers:
 
     def _serve(self) -> None:
         while True:
-            job, fn, part = self._queue.get()
-            try:
-                fn(*part)
-            finally:
-                job.finish()
-            del job, fn, part  # hold nothing while waiting
+            job = self._queue.get()
+            job.work()
+            del job  # hold nothing while waiting
 
 
 workers = _Workers()
 
 
-def _after_fork() -> None:
-    global workers
-    workers = _Workers()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    # The child has none of the threads, and a lock may have been held by one of them.
+    os.register_at_fork(after_in_child=workers.__init__)  # type: ignore[misc]

@@ -90,10 +90,23 @@ class Fused:
 
     def __init__(self, call: Callable[..., Any], recipe: Recipe) -> None:
         self.call, self.recipe = call, recipe
-        outs, _ = recipe.forward(recipe.inputs())
-        self.dtypes = [t.dtype for t in outs]
         self._gradients: dict[tuple[bool, ...], Any] = {}
-        self._forward = self._program(outs, [o.dtype for o in recipe.outputs], ())
+        outs, _ = recipe.forward(recipe.inputs())
+        try:
+            self._forward = self._program(outs, [o.dtype for o in recipe.outputs], ())
+        except NotSupportedError as error:
+            raise self._blamed(error) from None
+
+    def _blamed(self, error: NotSupportedError) -> NotSupportedError:
+        """The error with the step that a kernel cannot have: the first that fails alone."""
+        for step in self.recipe.steps:
+            _, values = self.recipe.forward(self.recipe.inputs())
+            outs = [values[id(t)] for t in step.outputs]
+            try:
+                self._program(outs, [t.dtype for t in outs], ())
+            except NotSupportedError:
+                return step.refuse(str(error))
+        return NotSupportedError(f"fuse: {error}")
 
     def _program(self, outs: list[Expr], stored: Sequence[Any], more: Sequence[Any],
                  summed: tuple[bool, ...] = ()) -> Program:  # fmt: skip
@@ -138,8 +151,8 @@ class Fused:
     def _gathered(self, array: Any, out: Any, summed: bool) -> Any:
         if summed:
             total = out.sum(0, np.float64)
-            out = total.sum() if array.size == 1 else total
-        return np.asarray(out).astype(array.dtype, copy=False).reshape(array.shape)
+            out = np.asarray(total.sum() if array.size == 1 else total).reshape(array.shape)
+        return out if out.dtype == array.dtype else out.astype(array.dtype)
 
     def _derive(self, wanted: tuple[bool, ...]) -> Any:
         """The gradient's kernel, which inputs have one, and which are added up over rows."""

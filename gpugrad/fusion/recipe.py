@@ -7,7 +7,9 @@ instead, forward by the ops' functions and backward by their gradient rules.
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy as np
 from gpugrad import dtypes
 from gpugrad.codegen.shapes import elementwise_frame
 from gpugrad.dtypes import DType
-from gpugrad.errors import GpugradError, NotSupportedError
+from gpugrad.errors import DeviceError, GpugradError, NotSupportedError
 from gpugrad.expr import EXPR, Expr, apply, cast, constant, varies
 from gpugrad.modes import enable_grad, recording
 from gpugrad.op import Op
@@ -32,12 +34,20 @@ def computed(dtype: DType) -> DType:
     return dtypes.float32 if dtype in dtypes.HALVES else dtype
 
 
+def _line(error: BaseException) -> str:
+    """The innermost line of the user's in an error's traceback."""
+    package = str(Path(__file__).parents[1])
+    frames = [f for f, _ in traceback.walk_tb(error.__traceback__)]
+    own = [f for f in frames if not f.f_code.co_filename.startswith((package, "<gpugrad"))]
+    return f"{own[-1].f_code.co_filename}:{own[-1].f_lineno}" if own else "an unknown line"
+
+
 class Step:
     """One recorded op."""
 
     __slots__ = ("inputs", "op", "outputs", "settings", "site")
 
-    def __init__(self, op: Op, inputs: tuple[Any, ...], settings: dict[str, Any],
+    def __init__(self, op: Any, inputs: tuple[Any, ...], settings: dict[str, Any],
                  outputs: tuple[Any, ...]) -> None:  # fmt: skip
         self.op, self.settings, self.outputs = op, dict(settings), outputs
         self.inputs = tuple([a.item() if isinstance(a, np.generic) else a for a in inputs])
@@ -80,8 +90,14 @@ class Recipe:
             if t.dtype.is_floating_point:
                 t.requires_grad_()
         steps = _Steps()
-        with enable_grad(), recording(steps):
-            result = fn(*self._metas)
+        try:
+            with enable_grad(), recording(steps):
+                result = fn(*self._metas)
+        except DeviceError as error:
+            raise NotSupportedError(
+                f"fuse: at {_line(error)}, the function looks at values or uses a tensor that is "
+                f"no argument of it ({error})"
+            ) from None
         self.steps = steps.list
         self.many = isinstance(result, tuple | list)
         results: Any = result if self.many else (result,)
@@ -134,7 +150,9 @@ class Recipe:
             raise step.refuse("it uses a tensor that is no argument of the function; pass it")
         if not isinstance(op, Op) or op.variadic:
             raise step.refuse("it is not elementwise, nor a reduction over the last dimension")
-        short = [s for s in (*shapes, *(tuple(t.shape) for t in step.outputs)) if s == rows and rows]
+        short = [
+            s for s in (*shapes, *(tuple(t.shape) for t in step.outputs)) if s == rows and rows
+        ]
         if op.name in _SAME:
             if any(math.prod(s) == math.prod(self.shape) for s in shapes) and self.columns > 1:
                 raise step.refuse("it moves whole rows")

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad.codegen.host import LARGE, overwrite
+from gpugrad.codegen.forward import overwrite
+from gpugrad.codegen.host import LARGE
 from gpugrad.errors import ArgumentError, NotSupportedError, SettingError
 from gpugrad.functional_namespace import F
 from gpugrad.inplace import check_writable, write

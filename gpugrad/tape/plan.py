@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpugrad import backends
-from gpugrad.codegen.host import LARGE, gradient
+from gpugrad.codegen.gradient import gradient
+from gpugrad.codegen.host import LARGE
 from gpugrad.dtypes import HALVES
 from gpugrad.errors import AutogradError
 from gpugrad.functional_namespace import F

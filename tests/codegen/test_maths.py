@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from gpugrad import dtypes
+from gpugrad.backends import NUMPY
 from gpugrad.codegen import trace_forward
 from gpugrad.codegen.host import build, run
 from gpugrad.codegen.loops import Layout
 from gpugrad.codegen.machine import load
 from gpugrad.op import registry
-from gpugrad.backends import NUMPY
 
 # Op, what it is in float64, and the bound on its error that gpugrad/codegen/maths.py states.
 FUNCTIONS = {
@@ -17,8 +17,8 @@ FUNCTIONS = {
     "log1p": (np.log1p, 2.0), "log2": (np.log2, 2.5), "tanh": (np.tanh, 2.0),
     "erf": (NUMPY.xp.erf, 2.0),
 }  # fmt: skip
-SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 1e-39, -1.0, 1.0, 88.8, -104.0,
-                    3e38, -3e38], np.float32)  # fmt: skip
+SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 1e-39, -1.0, 1.0, 88.8,
+                    -104.0, 3e38, -3e38], np.float32)  # fmt: skip
 
 
 def kernel_of(name: str, x: np.ndarray) -> np.ndarray:
@@ -38,7 +38,9 @@ def inputs() -> np.ndarray:
     bits = rng.integers(0, 2**32, 1 << 20, dtype=np.uint32).view(np.float32)
     near = rng.uniform(-20, 20, 1 << 19).astype(np.float32)
     small = rng.standard_normal(1 << 19).astype(np.float32)
-    return np.concatenate([bits[np.isfinite(bits)], near, small, rng.uniform(-110, 90, 1 << 18).astype("f4")])
+    return np.concatenate(
+        [bits[np.isfinite(bits)], near, small, rng.uniform(-110, 90, 1 << 18).astype("f4")]
+    )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad import backends
 from gpugrad.codegen import host
-from gpugrad.op import registry
+from gpugrad.codegen.forward import forward
+from gpugrad.op import REQUIRED, registry
 
 F = gg.nn.functional
 OPS: dict[str, Callable[..., Any]] = {
@@ -20,6 +22,8 @@ OPS: dict[str, Callable[..., Any]] = {
     "rms_norm": lambda x, w, b, t: F.rms_norm(x, (x.shape[-1],), w, 1e-6),
     "cross_entropy": lambda x, w, b, t: F.cross_entropy(x, t, reduction="none"),
     "sum": lambda x, w, b, t: gg.sum(x, -1),
+    "amax": lambda x, w, b, t: gg.amax(x, -1),
+    "3-norm": lambda x, w, b, t: gg.linalg.vector_norm(x, 3.0, -1),
     "mean": lambda x, w, b, t: gg.mean(x, -1, True),
 }
 RECORDS = {"softmax", "log_softmax", "logsumexp", "_ops.scaled_standard", "_ops.unit_rms",
@@ -122,3 +126,52 @@ def test_a_lost_row_is_caught(always: None, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(host, "run", lambda p, rows, *rest: real(p, rows - 1, *rest))
     with pytest.raises(AssertionError):
         close(run("softmax", 67, 33, gg.float32)[0], run("softmax", 67, 33, gg.float64)[0], 3e-6)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_one_long_row(name: str) -> None:
+    """A single row is not cut between threads, however long it is."""
+    close(run(name, 1, 300_001, gg.float32)[0], run(name, 1, 300_001, gg.float64)[0], 1e-4)
+
+
+def test_elementwise_along_one_long_row() -> None:
+    """Where a row is cut, what is read per column moves along."""
+    a, b = gg.randn(1, 300_001), gg.randn(300_001)
+    for _ in range(host.PATIENCE + 1):
+        np.testing.assert_array_equal((a * b).numpy(), a.numpy() * b.numpy())
+    end = F.gelu(a * b)[0, -1:]
+    np.testing.assert_allclose(end.numpy(), F.gelu((a * b)[0, -1:]).numpy(), rtol=1e-6)
+
+
+#: What settings that have no default are, in the calls of the next test.
+GIVEN = {"eps": 0.1, "ord": 3.0, "correction": 1, "k": 5, "index": 1, "start": 0, "length": 2}
+
+
+def test_every_record_that_traces(always: None) -> None:
+    """Any op with a dim that has a kernel gets it without being listed: each must be right."""
+    found = set()
+    for key, op in registry.ops.items():
+        if op.elementwise or "dim" not in op.settings or op.variadic:
+            continue
+        one = op.annotations["dim"].split(" ")[0] == "Dim"
+        settings = {k: GIVEN.get(k) if v is REQUIRED else v for k, v in op.settings.items()}
+        settings["dim"] = 1 if one else (1,)
+        rng = np.random.default_rng(0)
+        x = rng.uniform(-2, 2, (300, 33)).astype(np.float32)
+        for shape in ((300,), (300, 1), (300, 33)):
+            index = rng.integers(0, 33, shape)
+            arrays = [None if a in op.optional else index if a in op.indices else x
+                      for a in op.arrays]  # fmt: skip
+            try:
+                want = backends.NUMPY.run(op.fn, backends.NUMPY.xp, *arrays, **settings)
+            except Exception:
+                continue  # not a call of this op
+            got = forward(op, arrays, settings)
+            if got is None:
+                continue
+            found.add(key)
+            pairs = [(got, want)] if not op.outputs else zip(got, want, strict=True)
+            for g, w in pairs:
+                assert (g.shape, g.dtype) == (w.shape, w.dtype), key
+                np.testing.assert_allclose(g, w, rtol=2e-5, atol=2e-6, err_msg=key)
+    assert found >= RECORDS | {"sum", "mean", "amax", "linalg.vector_norm"}

@@ -19,7 +19,7 @@ FLOORS = {
     "dispatch": 4, "lanes": 4, "modes": 4, "random": 4, "storage": 4,
     "printing": 4, "refusals": 4, "inplace": 4, "publish": 4, "indexing": 4, "factory": 4,
     "ops": 5,
-    "graph": 6,
+    "graph": 6, "fusion": 6,
     "nn": 7, "optim": 7, "data": 7, "io": 7, "linalg": 7, "special": 7, "fft": 7, "cuda": 7,
     "utils": 7,
     "distributed": 8, "amp": 8, "models": 8, "testing": 8, "stubs": 8, "listing": 8,
