@@ -123,10 +123,11 @@ if TYPE_CHECKING:
 
 
 #: Functions of such modules, and their modules.
-_FUNCTIONS_ON_DEMAND = {"compile": "compiler", "vmap": "func"}
+_FUNCTIONS_ON_DEMAND = {"compile": "compiler", "fuse": "fusion", "vmap": "func"}
 if TYPE_CHECKING:
     from gpugrad.compiler import compile as compile
     from gpugrad.func import vmap as vmap
+    from gpugrad.fusion import fuse as fuse
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,8 @@ import numpy as np
 
 from gpugrad import backends, dtypes, signature
 from gpugrad.backends.numpy import quiet
+from gpugrad.codegen.forward import forward as generated
+from gpugrad.codegen.host import LARGE
 from gpugrad.devices import CPU
 from gpugrad.dtypes import DType
 from gpugrad.errors import ArgumentError, DeviceError
@@ -96,16 +98,19 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
             out = _on_meta(op, arrays, settings)
         else:
             run: Any = quiet.run
-            xp = _XP
+            xp, out = _XP, None
             if type(first._array) is not _NDARRAY:
                 backend = backends.ARRAY_TYPES[type(first._array)]
                 run, xp = backend.run, backend.xp
-            if half is not None:
-                arrays = [run(_to_f32, x) for x in arrays]
-            out = run(op.fn, xp, *arrays, **settings)
-            if half is not None:
-                wanted = settings.get("dtype") or half
-                out = run(_from_f32, out, wanted)
+            elif first._array.size >= LARGE:
+                out = generated(op, arrays, settings, half)
+            if out is None:
+                if half is not None:
+                    arrays = [run(_to_f32, x) for x in arrays]
+                out = run(op.fn, xp, *arrays, **settings)
+                if half is not None:
+                    wanted = settings.get("dtype") or half
+                    out = run(_from_f32, out, wanted)
     except Exception as error:
         refuse_op(op, args, settings, error)
     many = type(out) is tuple or type(out) is list

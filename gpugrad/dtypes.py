@@ -79,7 +79,8 @@ ALIASES = {
     "short": int16, "bool": bool_,
 }  # fmt: skip
 
-_BY_NUMPY = {d.np: d for d in (*ALL, *EIGHTS)}
+#: A DType stands for itself, so that an op may ask it of arrays and of expressions alike.
+_BY_NUMPY: dict[Any, DType] = {d.np: d for d in (*ALL, *EIGHTS)} | {d: d for d in (*ALL, *EIGHTS)}
 _BY_NAME = {d.name: d for d in (*ALL, *EIGHTS)} | ALIASES
 _BY_PYTHON = {bool: bool_, int: int64}
 _UNSUPPORTED = {"complex64", "complex128", "cfloat", "cdouble"}

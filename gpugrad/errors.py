@@ -72,5 +72,9 @@ class WorkerError(GpugradError, RuntimeError):
     """A worker process of a data loader died, kept silent for too long, or could not start."""
 
 
+class KernelError(GpugradError, RuntimeError):
+    """A generated kernel did not compile; the message has its source."""
+
+
 class NotSupportedError(GpugradError, NotImplementedError):
     """Something that gpugrad does not do (yet); the message says what to use instead."""

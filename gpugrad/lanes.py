@@ -14,6 +14,7 @@ import numpy as np
 
 from gpugrad import backends, dtypes, signature
 from gpugrad.backends.numpy import quiet
+from gpugrad.codegen.host import LARGE
 from gpugrad.dispatch import call
 from gpugrad.expr import EXPR, Expr, inputs
 from gpugrad.modes import modes
@@ -55,7 +56,7 @@ def unary_lane(op: Op, defaults: dict[str, Any]) -> Callable[[Any], Any]:
             if type(x) is _NDARRAY and x.dtype in native:
                 n = input._node
                 recorded = n is not None and modes.grad and op.differentiable
-                if recorded and not op.rules:
+                if x.size >= LARGE or (recorded and not op.rules):
                     return call(op, (input,), dict(defaults))
                 try:
                     r = quiet.run(kernel, x)
@@ -128,7 +129,7 @@ def binary_lane(op: Op, defaults: dict[str, Any],
             if y is not None and type(x) is _NDARRAY:
                 n1 = input._node
                 recorded = (n1 is not None or n2 is not None) and modes.grad and op.differentiable
-                if recorded and not op.rules:
+                if x.size >= LARGE or (recorded and not op.rules):
                     return slow(op, (input, other), dict(defaults))
                 try:
                     r = quiet.run(kernel, x, y)

@@ -96,7 +96,7 @@ def spell(node: Expr, name: Callable[[Expr], str]) -> str:
     """One node as a C++ expression, by the spelling that its record gives."""
     op = node.op
     assert op is not None
-    dtype = _computed_in(node)
+    dtype = computed_in(node)
     kind = _KINDS[dtype.category]
     c = op.c(node.args, kind) if callable(op.c) else op.c
     if isinstance(c, dict):
@@ -112,7 +112,7 @@ def spell(node: Expr, name: Callable[[Expr], str]) -> str:
     return str(c).format(*texts, f=suffix, T=type_name(node.dtype), **settings)
 
 
-def _computed_in(node: Expr) -> DType:
+def computed_in(node: Expr) -> DType:
     """The dtype of the operands, which decides between spellings (that of the result need not)."""
     op = node.op
     assert op is not None

@@ -15,10 +15,9 @@ from gpugrad.spec import Spec
 _CLASSES = A((3,), 0, 4, kind="int")
 
 
-def _result(input: Spec, target: Spec, *, dim: int, ignore_index: int,
-            reduction: str) -> tuple[Spec, Spec]:  # fmt: skip
+def _result(input: Spec, target: Spec, *, dim: int, ignore_index: int) -> tuple[Spec, Spec]:
     rows = Spec(target.shape, input.dtype)
-    return rows if reduction == "none" else Spec((), input.dtype), rows
+    return rows, rows
 
 
 def check_classes(name: str, target: Any, classes: int) -> None:
@@ -32,35 +31,31 @@ def check_classes(name: str, target: Any, classes: int) -> None:
 
 @op(home="_ops", method=False, torch="", accepts="f", outputs=("loss", "total"), result=_result,
     samples=[Sample(A((3, 4)), _CLASSES, 1), Sample(A((4,)), A((), 0, 4, kind="int"), 0),
-             Sample(A((3, 4)), _CLASSES, 1, ignore_index=2, reduction="none"),
-             Sample(A((2, 3, 4), -90, 90), A((2, 4), 0, 3, kind="int"), 1, reduction="sum")],
+             Sample(A((3, 4)), _CLASSES, 1, ignore_index=2),
+             Sample(A((2, 3, 4), -90, 90), A((2, 4), 0, 3, kind="int"), 1)],
     )  # fmt: skip
-def softmax_cross_entropy(xp, input: Array, target: Index, *, dim: Dim, ignore_index: int = -100,
-                          reduction: str = "mean") -> Array:  # fmt: skip
-    """``logsumexp(row) - row[target]`` of every row along ``dim``, reduced; and the logsumexp.
+def softmax_cross_entropy(xp, input: Array, target: Index, *, dim: Dim,
+                          ignore_index: int = -100) -> Array:  # fmt: skip
+    """``logsumexp(row) - row[target]`` of every row along ``dim``; and the logsumexp.
 
     The softmax is not kept: the gradient makes it again from the input and one number per row.
+    Targets must have been checked (``check_classes``).
     """
     counted = xp.not_equal(target, ignore_index)
     safe = xp.where(counted, target, 0)
-    check_classes("cross_entropy", safe, input.shape[dim])
     largest = xp.max(input, axis=dim, keepdims=True)
     y = input - largest
     picked = xp.take_along_axis(y, xp.expand_dims(safe, dim), dim)
-    xp.exp(y, out=y)
+    y = xp.exp(y, out=y)
     total = xp.log(xp.sum(y, dim, True))
     loss = xp.where(counted, xp.squeeze(total - picked, dim), 0)
-    if reduction != "none":
-        loss = xp.sum(loss) / (xp.sum(counted, dtype=loss.dtype) if reduction == "mean" else 1)
     return loss, xp.squeeze(total + largest, dim)
 
 
 @softmax_cross_entropy.vjp("input")
-def _(xp, g, input, target, total, dim, ignore_index, reduction):
+def _(xp, g, input, target, total, dim, ignore_index):
     g_loss, g_total = g
     counted = xp.not_equal(target, ignore_index)
-    if reduction == "mean":
-        g_loss = g_loss / xp.sum(counted, dtype=g_loss.dtype)
     g_loss = xp.expand_dims(xp.where(counted, g_loss, 0), dim)
     index = xp.expand_dims(xp.where(counted, target, 0), dim)
     e = xp.exp(input - xp.expand_dims(total, dim))
@@ -115,10 +110,12 @@ def _average(loss: Any, share: Any, counted: Any, reduction: str) -> Any:
 
 def _of_indices(logits: Any, target: Any, weight: Any, ignore_index: int, reduction: str,
                 smoothing: float, dim: int) -> Any:  # fmt: skip
-    if weight is None and smoothing == 0:
-        return F.softmax_cross_entropy(logits, target, dim, ignore_index, reduction).loss
+    if logits.dtype in dtypes.HALVES:  # rows are not rounded before they are summed
+        wide = F.astype(logits, dtypes.float32)
+        loss = _of_indices(wide, target, weight, ignore_index, reduction, smoothing, dim)
+        return F.astype(loss, logits.dtype)
     counted, _, share = _counted("cross_entropy", logits, target, weight, ignore_index, dim)
-    loss = F.softmax_cross_entropy(logits, target, dim, ignore_index, "none").loss
+    loss = F.softmax_cross_entropy(logits, target, dim, ignore_index).loss
     result = _average(loss if share is None else loss * share, share, counted, reduction)
     if smoothing == 0:
         return result

@@ -51,24 +51,67 @@ def _(xp, g, out, var, dim, eps):
     return total
 
 
-def _with_scale(input: Spec, *, dim: Any, eps: float) -> tuple[Spec, Spec]:
+def _with_scale(input: Spec, weight: Any, *, dim: Any, eps: float) -> tuple[Spec, Spec]:
     return input, Spec(kept(input.shape, dim), input.dtype)
 
 
-@op(**_HIDDEN, outputs=("out", "scale"), result=_with_scale, samples=_SAMPLES)
-def unit_rms(xp, input: Array, *, dim: Dims, eps: float) -> Array:
-    """``x * scale`` with ``scale = 1 / sqrt(mean(x * x) + eps)`` over ``dim``."""
+@op(**_HIDDEN, outputs=("out", "scale"), result=_with_scale, samples=[
+    Sample(A((3, 4)), dim=1, eps=1e-5), Sample(A((2, 3, 4)), A((3, 4)), dim=(1, 2), eps=0.1),
+    Sample(A((2, 3, 4)), dim=(0, 2), eps=0.1), Sample(A((0, 3)), A((3,)), dim=1, eps=0.1),
+])  # fmt: skip
+def unit_rms(xp, input: Array, weight: Array | None = None, *, dim: Dims, eps: float) -> Array:
+    """``x * scale * weight`` with ``scale = 1 / sqrt(mean(x * x) + eps)`` over ``dim``."""
     scale = 1 / xp.sqrt(xp.sum(input * input, dim, True) / extent(input.shape, dim) + eps)
-    return input * scale, scale
+    out = input * scale
+    return out if weight is None else out * weight, scale
 
 
 @unit_rms.vjp
-def _(xp, g, out, scale, dim):
+def _(xp, g, input, weight, scale, dim):
     g_out, g_scale = g
-    inner = xp.sum(g_out * out, dim, True) + g_scale * scale
-    total = out * (-scale * inner / extent(out.shape, dim))
-    total += g_out * scale
-    return total
+    unit = input * scale
+    weighed = g_out if weight is None else g_out * weight
+    inner = (xp.sum(weighed * unit, dim, True) + g_scale * scale) / extent(input.shape, dim)
+    return scale * (weighed - unit * inner), None if weight is None else g_out * unit
+
+
+def _with_both(input: Spec, weight: Any, bias: Any, *, dim: Any,
+               eps: float) -> tuple[Spec, Spec, Spec]:  # fmt: skip
+    small = Spec(kept(input.shape, dim), input.dtype)
+    return input, small, small
+
+
+@op(**_HIDDEN, outputs=("out", "mean", "scale"), result=_with_both, samples=[
+    Sample(A((3, 4)), dim=1, eps=1e-5), Sample(A((2, 5)), A((5,)), dim=1, eps=0.1),
+    Sample(A((2, 3, 4)), A((3, 4)), A((3, 4)), dim=(1, 2), eps=0.1),
+    Sample(A((2, 3, 4)), None, A((4,)), dim=2, eps=0.1),
+    Sample(A((0, 3)), A((3,)), A((3,)), dim=1, eps=0.1),
+])  # fmt: skip
+def scaled_standard(xp, input: Array, weight: Array | None = None, bias: Array | None = None, *,
+                    dim: Dims, eps: float) -> Array:  # fmt: skip
+    """``(x - mean) * scale * weight + bias`` with ``scale = 1 / sqrt(var + eps)`` over ``dim``."""
+    n = extent(input.shape, dim)
+    mean = xp.sum(input, dim, True) / n
+    out = input - mean
+    scale = 1 / xp.sqrt(xp.sum(out * out, dim, True) / n + eps)
+    out *= scale
+    if weight is not None:
+        out *= weight
+    if bias is not None:
+        out += bias
+    return out, mean, scale
+
+
+@scaled_standard.vjp
+def _(xp, g, input, weight, bias, mean, scale, dim):
+    g_out, g_mean, g_scale = g
+    n = extent(input.shape, dim)
+    unit = (input - mean) * scale
+    weighed = g_out if weight is None else g_out * weight
+    inner = (xp.sum(weighed * unit, dim, True) + g_scale * scale) / n
+    shift = g_mean / n - scale * (xp.sum(weighed, dim, True) / n)
+    total = scale * (weighed - unit * inner) + shift
+    return total, None if weight is None else g_out * unit, None if bias is None else g_out
 
 
 # ---- helpers -----------------------------------------------------------------------------------
@@ -88,6 +131,15 @@ def _affine(x: Any, weight: Any, bias: Any, shape: Any, dtype: Any) -> Any:
     if weight is None and bias is None and x.requires_grad:
         x = F.copy(x)  # the tape keeps ``x``, and an in-place activation may come next
     return x if x.dtype is dtype else F.astype(x, dtype)
+
+
+def _like(parameter: Any, x: Any) -> Any:
+    """A parameter in the dtype to compute in."""
+    return parameter if parameter is None else F.astype(parameter, x.dtype)
+
+
+def _narrow(out: Any, input: Any) -> Any:
+    return out if out.dtype is input.dtype else F.astype(out, input.dtype)
 
 
 def _last(name: str, input: Any, normalized_shape: Any, **parameters: Any) -> tuple[int, ...]:
@@ -132,7 +184,8 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         ShapeError: if ``normalized_shape`` is not how the input's shape ends.
     """
     dims = _last("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    return _affine(F.standardize(_wide(input), dims, eps).out, weight, bias, None, input.dtype)
+    x = _wide(input)
+    return _narrow(F.scaled_standard(x, _like(weight, x), _like(bias, x), dims, eps).out, input)
 
 
 @function(**_LAYER, aliases=("rms_norm",), samples=[
@@ -147,7 +200,8 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None,
     """
     dims = _last("rms_norm", input, normalized_shape, weight=weight)
     least = dtypes.finfo(input.dtype).eps if eps is None else eps
-    return _affine(F.unit_rms(_wide(input), dims, least).out, weight, None, None, input.dtype)
+    x = _wide(input)
+    return _narrow(F.unit_rms(x, _like(weight, x), dims, least).out, input)
 
 
 @function(**_LAYER, samples=[

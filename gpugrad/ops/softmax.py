@@ -40,7 +40,7 @@ def _below_largest(xp: Any, input: Any, dim: int, dtype: Any) -> Any:
         input = xp.astype(input, dtype)
     if dtype in dtypes.HALVES:
         input = xp.astype(input, dtypes.float32)
-    if not input.size:
+    if 0 in input.shape:
         return xp.zeros_like(input)
     return input - xp.max(input, axis=dim, keepdims=True)
 
@@ -55,7 +55,7 @@ _SAMPLES = [
 def softmax(xp, input: Array, *, dim: Dim, dtype: DType | None = None) -> Array:
     """``exp(x) / sum(exp(x))`` along ``dim``; ``dtype`` converts the input first."""
     y = _below_largest(xp, input, dim, dtype)
-    xp.exp(y, out=y)
+    y = xp.exp(y, out=y)
     y /= xp.sum(y, dim, True)
     return y if dtype is None else xp.astype(y, dtype)
 
@@ -98,7 +98,7 @@ def logsumexp(xp, input: Array, *, dim: Dims, keepdim: bool = False) -> Array:
     largest = xp.max(input, axis=dim, keepdims=True)
     largest = xp.where(xp.isfinite(largest), largest, 0)
     y = xp.asarray(input - largest)
-    xp.exp(y, out=y)
+    y = xp.exp(y, out=y)
     total = xp.log(xp.sum(y, dim, True)) + largest
     return xp.reshape(total, reduced(input.shape, dim, keepdim))
 

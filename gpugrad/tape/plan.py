@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpugrad import backends
+from gpugrad.codegen.gradient import gradient
+from gpugrad.codegen.host import LARGE
 from gpugrad.dtypes import HALVES
 from gpugrad.errors import AutogradError
 from gpugrad.functional_namespace import F
@@ -138,7 +140,6 @@ class Plan:
             if kind == "tensors":
                 lines.append(f"    v{i} = unpack(node, {i})")
             else:
-                value = "t" if kind == "arrays" else "up(t)"
                 lines += [f"    t = saved[{i}]"]
                 if i < n:  # an input may be kept as its bare array
                     edge = ("edge0", "edge1")[i] if i < 2 else f"more[{i - 2}]"
@@ -154,9 +155,13 @@ class Plan:
                 lines += [
                     f"    if s is not None and s.version != (node.versions[{i}] "
                     "if node.versions else 0): stale(node, " + str(i) + ")",
-                    f"    v{i} = {value}",
+                    f"    v{i} = t",
                 ]
         outs = op.outputs or ("out",)
+        if kind != "tensors":
+            lines += self._kernel(outs, scope)
+        if kind == "halves":
+            lines += [f"    v{i} = up(v{i})" for i in self.kept]
 
         def spell(read: str) -> str:
             if read in outs:
@@ -189,6 +194,23 @@ class Plan:
         exec(compile("\n".join(lines), f"<gpugrad plan of {op.name}>", "exec"), scope)
         compiled: Callable[..., Any] = scope["backward"]
         return compiled
+
+
+    def _kernel(self, outs: tuple[str, ...], scope: dict[str, Any]) -> list[str]:
+        """Lines that leave large arrays to a generated kernel, if the op may have one."""
+        op = self._op
+        if op.view or op.variadic or not (op.elementwise or "dim" in op.settings):
+            return []
+        scope.update(large=LARGE, generated=gradient, op=op, bits=self._bits, numpy=np.ndarray)
+        names = (*op.arrays, *outs)
+        values = ", ".join(f"{names[i]!r}: v{i}" for i in self.kept)
+        return [
+            "    x = g[0] if type(g) is tuple else g",
+            "    if x.size >= large and type(x) is numpy or " + (" or ".join(
+                f"type(v{i}) is numpy and v{i}.size >= large" for i in self.kept) or "False") + ":",
+            f"        r = generated(op, bits, g, {{{values}}}, node)",
+            "        if r is not None: return r",
+        ]  # fmt: skip
 
 
 def plan_for(op: Op, bits: tuple[bool, ...]) -> Plan:

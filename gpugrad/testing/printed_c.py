@@ -139,7 +139,7 @@ def compile_kernels(found: Sequence[Kernel], folder: Path, name: str) -> ctypes.
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0])
 
 
-def _values(inputs: tuple[DType, ...], domains: tuple[tuple[float, float], ...],
+def values(inputs: tuple[DType, ...], domains: tuple[tuple[float, float], ...],
            special: bool) -> list[Any]:  # fmt: skip
     """Arrays for a kernel: drawn from the domains, or every combination of special values."""
     rng = np.random.default_rng(3)
@@ -177,7 +177,7 @@ def run_kernel(library: ctypes.CDLL, kernel: Kernel, arrays: list[Any]) -> list[
     return outs
 
 
-def _difference(got: Any, want: Any, ulps: float) -> str:
+def difference(got: Any, want: Any, ulps: float) -> str:
     """Where two results differ by more than ``ulps`` (by anything, for integers), or ""."""
     if got.dtype.kind != "f":
         wrong = got != want
@@ -196,11 +196,11 @@ def differences(library: ctypes.CDLL, kernel: Kernel) -> list[str]:
     """Run one kernel over all values and list what differs from the array code."""
     found = []
     for special in (False, True):
-        arrays = _values(kernel.trace.inputs, kernel.domains, special)
+        arrays = values(kernel.trace.inputs, kernel.domains, special)
         want = kernel.reference(*arrays)
         for i, (g, w) in enumerate(zip(run_kernel(library, kernel, arrays), want, strict=True)):
             w = backends.NUMPY.run(np.broadcast_to(w, g.shape).astype, g.dtype)
-            text = _difference(g, w, kernel.ulps)
+            text = difference(g, w, kernel.ulps)
             if text:
                 at = int(text.rsplit(" ", 1)[1])
                 shown = ", ".join(repr(a[at]) for a in arrays)

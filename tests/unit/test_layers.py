@@ -19,7 +19,7 @@ FLOORS = {
     "dispatch": 4, "holders": 4, "lanes": 4, "modes": 4, "random": 4, "storage": 4,
     "printing": 4, "refusals": 4, "inplace": 4, "publish": 4, "indexing": 4, "factory": 4,
     "ops": 5,
-    "graph": 6,
+    "graph": 6, "fusion": 6,
     "nn": 7, "optim": 7, "data": 7, "io": 7, "linalg": 7, "special": 7, "fft": 7, "cuda": 7,
     "utils": 7, "distributions": 7, "func": 7, "futures": 7, "profiler": 7, "compiler": 7,
     "serialization": 7, "types": 7, "multiprocessing": 7,

@@ -1,0 +1,186 @@
+"""Kernels for NumPy arrays: when one is used, which one, and running it.
+
+A kernel is used for arrays of at least ``LARGE`` elements, if everything its op does has a vector
+form here; else the caller runs its array code.  The choice depends on the op, its settings, the
+dtypes, shapes and layouts, and on nothing else, so runs repeat bit for bit.  One exception saves
+compiling and shows in no bit: what consists of exactly rounded operations, which give the same
+either way, is left to NumPy for the first calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from gpugrad import dtypes
+from gpugrad.codegen import machine
+from gpugrad.codegen.loops import ROWS, Layout, Printed, print_kernel
+from gpugrad.codegen.trace import Trace
+from gpugrad.codegen.workers import threads, workers
+from gpugrad.dtypes import DType
+from gpugrad.errors import NotSupportedError
+
+#: Elements from which a kernel pays.
+LARGE = 1 << 16
+#: Elements of output from which the work is shared by threads.
+SHARED = 1 << 17
+#: Calls of an exactly rounded kernel before it is compiled.
+PATIENCE = 3
+_EXACT = {"sqrt", "sqrtf", "fabs", "fabsf", "floor", "floorf", "ceil", "ceilf", "trunc", "truncf"}
+_NDARRAY = np.ndarray
+_HALVES = dtypes.HALVES
+_spare = (ctypes.c_int64 * 2)()
+_SPARE = ctypes.addressof(_spare)  # where a kernel would tell of an exception
+
+
+@dataclass(slots=True)
+class Program:
+    """A kernel bound to one choice of settings: what to pass to it and what comes out."""
+
+    trace: Trace
+    layout: Layout
+    printed: Printed
+    numbers: Any
+    exact: bool
+    calls: int = 0
+    function: Any = None
+
+
+_programs: dict[Any, Program | None] = {}
+_ROOM = 1024
+
+
+def dtype_of(array: Any) -> DType:
+    return dtypes.from_numpy(array.dtype)
+
+
+def known(key: Any) -> bool:
+    """Whether it was settled before if there is a program."""
+    try:
+        return key in _programs
+    except TypeError:
+        return True
+
+
+def program_of(key: Any, make: Any) -> Program | None:
+    """The program of a key, made on first use; None if there can be none."""
+    try:
+        return _programs[key]
+    except KeyError:
+        pass
+    except TypeError:  # a setting without a hash
+        return None
+    try:
+        program: Program | None = make()
+    except Exception:
+        # A record's function that is not written for expressions may fail in any way on them.
+        program = None
+    if len(_programs) >= _ROOM:
+        _programs.clear()
+    _programs[key] = program
+    return program
+
+
+def build(trace: Trace, layout: Layout) -> Program:
+    """Print the kernel of a trace.
+
+    Raises:
+        NotSupportedError: if it cannot be a kernel of this target.
+    """
+    printed = print_kernel("kernel", trace.outputs, layout)
+    missing = set(printed.called) - machine.defined()
+    if missing:
+        raise NotSupportedError(f"no vector form of {', '.join(sorted(missing))}")
+    exact = not printed.scratch and not any(printed.per_row) and set(printed.called) <= _EXACT
+    exact = exact and "plus(" not in printed.source
+    return Program(trace, layout, printed, np.array(printed.numbers or (0.0,)), exact)
+
+
+def ready(program: Program, patience: int | None = None) -> bool:
+    """Whether the program may run now; compiles it if so.
+
+    Args:
+        program: what is to run.
+        patience: at which call to compile an exact one; ``PATIENCE`` by default.
+    """
+    if program.function is None:
+        program.calls += 1
+        if program.exact and program.calls < (PATIENCE if patience is None else patience):
+            return False
+        try:
+            program.function = machine.load(program.printed, program.layout)
+        except ImportError as error:
+            _without_compiler(str(error))
+            return False
+    return True
+
+
+@cache
+def _without_compiler(error: str) -> None:
+    warnings.warn(
+        f"CPU kernels are off, NumPy works in their place: Numba cannot be imported ({error}); "
+        "pip install -U numba",
+        stacklevel=2,
+    )
+
+
+# ---- running -----------------------------------------------------------------------------------
+
+
+def run(program: Program, rows: int, columns: int, inputs: Sequence[Any],
+        outputs: Sequence[Any]) -> None:  # fmt: skip
+    """Run a kernel over contiguous arrays, in several threads if there is enough to do."""
+    function, scratch = program.function, program.printed.scratch
+    places = [a.ctypes.data for a in inputs] + [a.ctypes.data for a in outputs]
+    numbers = program.numbers.ctypes.data
+    count = min(threads(), rows * columns // (SHARED // 2)) if rows * columns >= SHARED else 1
+    # More parts than threads: where the machine is busy, one thread may be slower.
+    cut = count * (4 if rows * columns >= 8 * SHARED else 1)
+    work = np.empty(max(cut, 1) * scratch * columns, np.float32) if scratch else None
+    room = work.ctypes.data if work is not None else 0
+
+    def part(first: int, last: int, columns: int, number: int, at: list[int]) -> None:
+        function(_SPARE, _SPARE, first, last, columns, numbers,
+                 room + 4 * number * scratch * columns, *at)  # fmt: skip
+
+    if count <= 1 or (rows == 1 and not program.printed.cuttable):
+        part(0, rows, columns, 0, places)
+        return
+    if rows == 1:
+        along = [k in ("full", "column") for k in program.layout.reads]
+        steps = [a.itemsize if k else 0 for a, k in zip(inputs, along)]
+        steps += [a.itemsize for a in outputs]
+        cuts = [columns * i // cut // 64 * 64 for i in range(cut)] + [columns]
+        parts = [(0, 1, b - a, i, [p + a * s for p, s in zip(places, steps)])
+                 for i, (a, b) in enumerate(pairwise(cuts))]  # fmt: skip
+    else:
+        step = ROWS if any(program.layout.summed) else 1
+        cuts = [rows * i // cut // step * step for i in range(cut)] + [rows]
+        parts = [(a, b, columns, i, places) for i, (a, b) in enumerate(pairwise(cuts))]
+    workers.run(part, parts, count)
+
+
+def readable(arrays: Sequence[Any]) -> bool:
+    """Whether a kernel can read these arrays as they lie."""
+    return all(a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative for a in arrays)
+
+
+def operand_key(a: Any, read: str) -> Any:
+    """What stands for an operand in a key: dtype and read of an array, a number, or None."""
+    if isinstance(a, _NDARRAY):
+        return (dtype_of(a), read)
+    return a.item() if isinstance(a, np.generic) else a
+
+
+def traced(operand: Any) -> Any:
+    """The operand as ``codegen.trace`` takes it: 16-bit floats compute in float32."""
+    if type(operand) is not tuple:
+        return operand
+    return (dtypes.float32 if operand[0] in _HALVES else operand[0], operand[1])
