@@ -86,6 +86,8 @@ def _forward_program(op: Op, operands: Sequence[Any], settings: dict[str, Any],
                      half: DType | None) -> Program:  # fmt: skip
     trace = trace_forward(op, [traced(o) for o in operands], settings)
     held = [o[0] for o in operands if type(o) is tuple]
+    if half is None and {*held} & {*_HALVES} and "dtype" not in settings:
+        raise NotSupportedError("16-bit floats that are only moved stay what they are")
     wanted: Any = settings.get("dtype") or half
     stored = [wanted if half and o.dtype is dtypes.float32 else o.dtype for o in trace.outputs]
     return build(trace, _layout(trace, held, stored))

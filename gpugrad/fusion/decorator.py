@@ -20,7 +20,7 @@ from gpugrad.errors import ArgumentError, NotSupportedError
 from gpugrad.expr import Expr
 from gpugrad.functional_namespace import F
 from gpugrad.fusion.recipe import Recipe, computed
-from gpugrad.modes import enable_grad, modes
+from gpugrad.modes import casting, enable_grad, modes
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, wrap
 
@@ -213,7 +213,7 @@ def _floating(specs: Sequence[Spec]) -> list[Spec]:
 def _again(kernel: Fused, tensors: Sequence[Tensor], gs: Sequence[Any],
            wanted: Sequence[bool]) -> list[Any]:  # fmt: skip
     """Gradients by recorded ops, so that they can be differentiated."""
-    with enable_grad():
+    with enable_grad(), casting():
         out = kernel.call(*tensors)
         outs = out if kernel.recipe.many else (out,)
         chosen = [t for t, w in zip(tensors, wanted) if w]

@@ -19,7 +19,7 @@ from gpugrad.codegen.shapes import elementwise_frame
 from gpugrad.dtypes import DType
 from gpugrad.errors import DeviceError, GpugradError, NotSupportedError
 from gpugrad.expr import EXPR, Expr, apply, cast, constant, varies
-from gpugrad.modes import enable_grad, recording
+from gpugrad.modes import casting, enable_grad, recording
 from gpugrad.op import Op
 from gpugrad.spec import Spec
 from gpugrad.storage import caller_site
@@ -91,7 +91,7 @@ class Recipe:
                 t.requires_grad_()
         steps = _Steps()
         try:
-            with enable_grad(), recording(steps):
+            with enable_grad(), casting(), recording(steps):
                 result = fn(*self._metas)
         except DeviceError as error:
             raise NotSupportedError(

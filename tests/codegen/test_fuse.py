@@ -141,3 +141,17 @@ def test_bad_arguments() -> None:
         gg.fuse(lambda x: 3)(gg.ones(3))
     with pytest.raises(NotSupportedError, match="CPU"):
         gg.fuse(lambda x: x * 2)(gg.empty(3, device="meta"))
+
+
+def test_modes() -> None:
+    """Recorded once under any mode, the kernel serves the others; autocast leaves it alone."""
+    x = gg.randn(6, 7, requires_grad=True)
+    plain = gelu(x)
+    for mode in (gg.no_grad(), gg.inference_mode(), gg.autocast("cpu", dtype=gg.bfloat16)):
+        f = gg.fuse(gelu)
+        with mode:
+            inside = f(x.detach())
+        np.testing.assert_allclose(inside.numpy(), plain.detach().numpy(), rtol=1e-5, atol=1e-6)
+        f(x).sum().backward()
+        assert x.grad is not None
+        x.grad = None

@@ -208,3 +208,21 @@ def test_a_failed_compilation_shows_the_source(
     monkeypatch.setattr(machine, "_scope", dict)
     with pytest.raises(KernelError, match=r"did not compile(.|\n)*def kernel\("):
         tanh()
+
+
+@pytest.mark.parametrize("dtype", [gg.float16, gg.bfloat16], ids=lambda d: d.name)
+def test_16_bit_elementwise(dtype: gg.dtype) -> None:
+    """Every elementwise way of a 16-bit float gives its dtype, and float32's value rounded."""
+    x = gg.randn(300, 301).to(dtype)
+    wide = x.float()
+    casts = [lambda t, d=d: t.to(d) for d in (gg.float16, gg.bfloat16, gg.float32, gg.float64)]
+    for f in (gg.tanh, gg.zeros_like, gg.ones_like, lambda t: gg.where(t > 0, t, -t),
+              lambda t: t * 3, lambda t: t > 0, *casts):  # fmt: skip
+        for _ in range(host.PATIENCE):
+            got, want = f(x), f(wide)
+        small = f(x[:2])
+        assert got.dtype is small.dtype
+        np.testing.assert_array_equal(got[:2].float().numpy(), small.float().numpy())
+        bound = gg.finfo(dtype).eps if got.dtype is not gg.bool else 0
+        np.testing.assert_allclose(got.double().numpy(), want.double().numpy(), rtol=2 * bound,
+                                   atol=bound * 1e-3)  # fmt: skip
