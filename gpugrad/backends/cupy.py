@@ -33,6 +33,8 @@ _SPELLINGS = {
     "permute_dims": "transpose", "pow": "power", "cumulative_sum": "cumsum",
     "cumulative_prod": "cumprod",
 }  # fmt: skip
+#: ``cudaStreamPerThread``
+_PER_THREAD = 2
 
 
 def load() -> CupyBackend:
@@ -56,6 +58,12 @@ def load() -> CupyBackend:
         ) from None
     if count == 0:
         raise DeviceError("no CUDA device answers: the driver reports none")
+    if cupy.cuda.get_current_stream().ptr == _PER_THREAD:
+        # All threads' default streams have this one address, and the pool tells streams by it.
+        raise DeviceError(
+            "a default stream per thread is not supported: unset "
+            "CUPY_CUDA_PER_THREAD_DEFAULT_STREAM, and give threads streams of their own"
+        )
     return CupyBackend(cupy, count)
 
 

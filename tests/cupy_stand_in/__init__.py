@@ -12,8 +12,8 @@ What it emulates, after CuPy 14.2:
 - Only names that CuPy has, with CuPy's parameters and, for ufuncs, its dtypes: see ``api.json``.
   bfloat16 is taken only where CuPy has a loop for it (``where`` has none), and by copies.
 - Views have the root as ``base``, what ``as_strided`` makes has none; memory comes from the
-  allocator that was set, in the end from a driver that has 1 GiB and says when it is full; fresh memory holds
-  rubbish, and ``plugin.py`` lets the engine's pool keep that up.
+  allocator that was set, in the end from a driver that has 1 GiB and says when it is full; fresh
+  memory holds rubbish, and ``plugin.py`` lets the engine's pool keep that up.
 - Index arrays wrap around instead of raising; an assignment that hits one element twice with
   different values is undefined there and an error here; integers divided by zero give 0; float
   ``remainder`` and ``floor_divide`` are by ``floor(x / y)``.

@@ -11,6 +11,7 @@ import gpugrad as gg
 from cupy_stand_in import memory
 from cupy_stand_in.memory import taken, used
 from cupy_stand_in.streams import STALLED
+from gpugrad.backends.cupy import load
 from gpugrad.backends.memory import PrivatePool
 from gpugrad.errors import ArgumentError, DeviceError, SettingError
 from gpugrad.tensor import wrap
@@ -240,6 +241,13 @@ def test_a_captured_graph_has_memory_of_its_own():
     assert nothing(3 * MIB).data_ptr() != address
     graph.release()
     cuda.empty_cache()
+
+
+def test_default_streams_of_threads_are_refused(monkeypatch):
+    """They share an address, by which the pool would take them for one stream."""
+    monkeypatch.setattr(cuda.default_stream()._raw, "ptr", 2)
+    with pytest.raises(DeviceError, match="unset CUPY_CUDA_PER_THREAD_DEFAULT_STREAM"):
+        load()
 
 
 def test_pinned_memory_is_pooled():

@@ -529,7 +529,7 @@ def test_a_finaliser_may_run_while_blocks_are_merged(driver, monkeypatch):
     """Between two steps that belong together: a search of its own would find half of them done."""
     pool = driver.pool()
     oracle = Oracle(pool)
-    join, running = Arena._join, []
+    join, running, disturbances = Arena._join, [], []
 
     def disturbed(block, after):
         join(block, after)
@@ -537,15 +537,19 @@ def test_a_finaliser_may_run_while_blocks_are_merged(driver, monkeypatch):
             running.append(True)
             oracle.malloc(2048 + 512 * len(oracle.live))
             running.pop()
+            disturbances.append(after)
 
     monkeypatch.setattr(Arena, "_join", staticmethod(disturbed))
+    monkeypatch.setattr(pool, "_affords", lambda wanted, segment: False)  # so it merges each time
     for n in range(1, 40):
-        blocks = [oracle.malloc(30_000 + 512 * k) for k in range(10)]
+        sizes = [30_000 + 1024 * k for k in range(10)]  # other neighbours each time
+        blocks = [oracle.malloc(size) for size in (sizes if n % 2 else reversed(sizes))]
         for block in blocks:
             oracle.free(block)
         pool.empty_cache()
         oracle.malloc(n * 20_000)
         oracle.check()
+    assert len(disturbances) > 40
 
 
 def test_a_finaliser_may_run_before_a_block_is_handed_out(driver):

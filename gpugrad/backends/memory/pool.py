@@ -169,7 +169,10 @@ class Pool(Switches):
     def _search(self, arena: Arena, size: int) -> Block:
         wanted = block_size(size)
         if self._searching:
-            return self._grow(arena, wanted, wanted)
+            try:
+                return self._grow(arena, wanted, wanted)
+            except MemoryError:
+                self._refuse(size)
         self._searching = True
         try:
             block = arena.take(wanted)
@@ -265,20 +268,16 @@ class Pool(Switches):
 
     def _trim(self) -> None:
         """Keep no more than the limit; what lies between live blocks stays, and is not retried."""
-        if self._searching or self.cached_limit is None:
-            return
-        self._searching = True
-        try:
-            self._release(keep=self.cached_limit)
-        finally:
-            self._searching = False
-        cached = self.reserved - self.allocated
-        self._trim_at = max(self.cached_limit, cached + self.cached_limit // 8)
+        limit = self.cached_limit
+        with self.undisturbed() as first:
+            if first and limit is not None:
+                self._release(keep=limit)
+                self._trim_at = max(limit, self.reserved - self.allocated + limit // 8)
 
     def empty_cache(self) -> int:
         """Give all memory that is not in use back to the driver; return how many bytes."""
-        with self.lock:
-            return 0 if self._searching else self._release(wait=True)
+        with self.undisturbed() as first:
+            return self._release(wait=True) if first else 0
 
     def reset_peaks(self) -> None:
         """Let both peaks begin anew at what is allocated and reserved now."""
@@ -288,5 +287,5 @@ class Pool(Switches):
 
     def blocks(self) -> list[Block]:
         """Every block there is."""
-        with self.lock:
+        with self.undisturbed():
             return [b for a in self.arenas.values() for s in list(a.segments) for b in s.blocks()]

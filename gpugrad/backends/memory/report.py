@@ -22,7 +22,7 @@ def statistics(pool: Pool) -> dict[str, int]:
     ``active`` is what is allocated and what waits for another stream; ``inactive_split`` is what
     lies free in segments that are partly in use.
     """
-    with pool.lock:
+    with pool.undisturbed():
         return _counted(pool, pool.blocks())
 
 
@@ -59,7 +59,7 @@ def snapshot(pool: Pool) -> list[dict[str, Any]]:
 
     ``holder`` of a block is who took it, ``op at file:line``, where that was recorded.
     """
-    with pool.lock:
+    with pool.undisturbed():
         found = [_described(s) for a in pool.arenas.values() for s in list(a.segments)]
     return sorted(found, key=lambda s: int(s["address"]))
 

@@ -27,7 +27,7 @@ class Switches:
         self._site: Callable[[], str] | None = None
         #: Whether any is on.
         self._watched = False
-        #: Whether a search for a block goes on.
+        #: Whether a search for a block goes on, or other work that must not be disturbed.
         self._searching = False
         self.lock = threading.RLock()
         _pools.add(self)
@@ -40,6 +40,19 @@ class Switches:
         self._watched = bool(
             self._poison or self._private or self._fail_in is not None or self._site is not None
         )
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[bool]:
+        """Inside, nothing is merged or cut by others, not even by finalisers of this thread.
+
+        Yields whether the thread was not in the middle of such work already.
+        """
+        with self.lock:
+            before, self._searching = self._searching, True
+            try:
+                yield not before
+            finally:
+                self._searching = before
 
     @contextmanager
     def private(self, pool: PrivatePool) -> Iterator[PrivatePool]:
