@@ -23,7 +23,8 @@ from gpugrad import dtypes
 from gpugrad.codegen import machine
 from gpugrad.codegen.loops import ROWS, Layout, Printed, print_kernel
 from gpugrad.codegen.trace import Trace
-from gpugrad.codegen.workers import threads, workers
+from gpugrad.codegen.workers import workers
+from gpugrad.config import config
 from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError
 
@@ -140,9 +141,10 @@ def run(program: Program, rows: int, columns: int, inputs: Sequence[Any],
     function, scratch = program.function, program.printed.scratch
     places = [a.ctypes.data for a in inputs] + [a.ctypes.data for a in outputs]
     numbers = program.numbers.ctypes.data
-    count = min(threads(), rows * columns // (SHARED // 2)) if rows * columns >= SHARED else 1
+    size = rows * columns
+    count = min(config.num_threads, size // (SHARED // 2)) if size >= SHARED else 1
     # More parts than threads: where the machine is busy, one thread may be slower.
-    cut = count * (4 if rows * columns >= 8 * SHARED else 1)
+    cut = count * (4 if size >= 8 * SHARED else 1)
     work = np.empty(max(cut, 1) * scratch * columns, np.float32) if scratch else None
     room = work.ctypes.data if work is not None else 0
 

@@ -14,13 +14,6 @@ from queue import SimpleQueue
 from typing import Any
 
 
-def threads() -> int:
-    """How many threads a kernel may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class _Job:
     """Parts of one kernel's work; threads take them one by one, so that a slow one takes few."""
 

@@ -113,7 +113,7 @@ def test_threads_do_not_show(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(host, "SHARED", 1 << 10)
     results = []
     for count in (1, 2, 5, 5):
-        monkeypatch.setattr(host, "threads", lambda n=count: n)
+        monkeypatch.setattr(gg.config, "num_threads", count)
         results.append(run(name, 999, 77, gg.float32)[0])
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
