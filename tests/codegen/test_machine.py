@@ -132,7 +132,7 @@ def test_a_forked_child_has_its_own_workers() -> None:
 import os, signal, numpy as np, gpugrad as gg
 signal.alarm(60)
 from gpugrad.codegen import host
-gpugrad.config.num_threads = 2
+gg.config.num_threads = 2
 x = gg.linspace(-3, 3, 1 << 18)
 want = gg.tanh(x).numpy()
 pid = os.fork()
