@@ -2,7 +2,10 @@
 
 A convolution, its gradient in the input and its gradient in the weight are closed under
 differentiation, so these three serve every order.  Images are worked on in groups that keep the
-patches in the cache; a [1x1] kernel needs no copy at all.
+patches in the cache; a [1x1] kernel needs no copy at all.  Patches of many floats in one or two
+dimensions are copied and added on the host by the compiled loops of ``backends.image_loops``.
+
+The result lies in memory as the input does, channels last included (``laid_as``).
 
 Settings: per spatial dimension ``stride``, ``padding`` (a pair, before and after) and ``dilation``.
 """

@@ -1,7 +1,8 @@
 """Largest and mean values of windows, for any number of spatial dimensions.
 
 Windows are walked place by place: one pass over the results per place in the kernel, each on a
-strided view, which needs no copy of the windows.  Averages go dimension by dimension.
+strided view, which needs no copy of the windows.  Averages go dimension by dimension.  On the host
+many floats in one or two dimensions go through the compiled loops of ``backends.image_loops``.
 """
 
 from __future__ import annotations
