@@ -14,7 +14,7 @@ from gpugrad.tensor import Size as Size
 from gpugrad.tensor import Tensor as Tensor
 
 _int, _float, _bool = builtins.int, builtins.float, builtins.bool
-_size: TypeAlias = Size | list[int] | tuple[int, ...]
+_size: TypeAlias = Size | list[int] | tuple[int, ...]  # noqa: PYI042 - PyTorch's name
 _TensorOrTensors: TypeAlias = Tensor | Sequence[Tensor]
 Number: TypeAlias = int | float | bool
 #: There are no symbolic numbers, so these are the plain ones.

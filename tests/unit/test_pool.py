@@ -381,6 +381,10 @@ def test_nothing_is_recorded_during_a_capture(driver):
         pool.malloc(1000, 1)
         assert pool.empty_cache() == 0
         assert marks.recorded == []
+        pool.limit = pool.reserved
+        with pytest.raises(OutOfMemoryError, match="while a graph is captured"):
+            pool.malloc(3 * MIB)
+        pool.limit = None
     assert pool.malloc(1000, 1) is not block
     assert [stream for stream, _ in marks.recorded] == [2]
 

@@ -105,9 +105,11 @@ def _memory_class(base: Any) -> Any:
         __slots__ = ("_free", "block")
 
         def __init__(self, block: Any, free: Any, device: int) -> None:
-            self.block, self._free, self.device_id = block, free, device
+            self.block, self._free = block, free
+            memory: Any = self  # what follows are the base's, of which types say nothing
+            memory.device_id = device
             if block is not None:  # else both are 0
-                self.ptr, self.size = block.ptr, block.size
+                memory.ptr, memory.size = block.ptr, block.size
 
         def __del__(self) -> None:
             if self.block is not None:

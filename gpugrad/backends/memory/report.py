@@ -106,9 +106,10 @@ def refusal(pool: Pool, size: int) -> str:
     limit = "" if pool.limit is None else f", limit {told(pool.limit)}"
     text = (
         f"out of {pool.name}: asked for {told(size)}; {free}{told(pool.allocated)} in use, "
-        f"{told(cached)} cached in pieces or on other streams{limit}. Everything that was wholly "
-        "unused was given back first."
-    )
+        f"{told(cached)} cached{limit}. "
+        + ("Nothing is given back while a graph is captured." if pool.capturing else
+           "What was idle was given back first, but for pieces of segments in use.")
+    )  # fmt: skip
     largest = holders(blocks)[:5]
     return "\n".join([text, "Largest holders:", *_lines(largest)]) if largest else text
 

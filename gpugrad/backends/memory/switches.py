@@ -36,6 +36,11 @@ class Switches:
         """Every block there is."""
         raise NotImplementedError
 
+    @property
+    def capturing(self) -> bool:
+        """Whether some thread takes from a private pool."""
+        return bool(self._private)
+
     def _watch(self) -> None:
         self._watched = bool(
             self._poison or self._private or self._fail_in is not None or self._site is not None
