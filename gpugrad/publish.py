@@ -190,7 +190,14 @@ def _wrapper(op: Op) -> Any:
     if op.outputs:
         fields = op.outputs  # of the record, so there is no class to write out
         public.result_type = namedtuple(op.name, fields)  # type: ignore[misc]  # noqa: PYI024
+        public.result_type.__repr__ = _shown
     return public
+
+
+def _shown(result: Any) -> str:
+    """Several outputs by name, a line each, as PyTorch shows them."""
+    lines = (f"{name}={value!r}" for name, value in zip(result._fields, result, strict=True))
+    return f"gpugrad.return_types.{type(result).__name__}(\n" + ",\n".join(lines) + ")"
 
 
 def _rebind(op: Op, given: dict[str, Any], unknown: dict[str, Any], out: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 
@@ -39,13 +39,32 @@ _NDARRAY = np.ndarray
 
 
 class Size(tuple[int, ...]):
-    """The shape of a tensor: a tuple with ``numel``."""
+    """The shape of a tensor: a tuple with ``numel``; its slices, sums and multiples are sizes."""
 
     __slots__ = ()
 
     def numel(self) -> int:
         """Number of elements of a tensor of this shape."""
         return math.prod(self)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Size: ...
+    def __getitem__(self, index: Any, /) -> Any:
+        found = tuple.__getitem__(self, index)
+        return found if type(found) is int else Size(found) if type(index) is slice else found
+
+    def __add__(self, other: Any) -> Any:
+        return Size((*self, *other)) if isinstance(other, tuple) else NotImplemented
+
+    def __radd__(self, other: Any) -> Any:
+        return Size((*other, *self)) if isinstance(other, tuple) else NotImplemented
+
+    def __mul__(self, times: Any) -> Any:
+        return Size(tuple.__mul__(self, times))
+
+    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         return f"gpugrad.Size({list(self)})"
@@ -386,10 +405,18 @@ class Tensor(TensorMethods):
         return bool(self.item())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number("int"))
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number("float"))
+
+    def _number(self, kind: str) -> Any:
+        if self.numel() != 1:
+            raise SettingError(
+                f"{kind}: only a tensor of one element becomes a number; this one has shape "
+                f"{tuple(self.shape)}"
+            )
+        return self.item()
 
     def __index__(self) -> int:
         if self.dtype.is_floating_point:
@@ -397,9 +424,14 @@ class Tensor(TensorMethods):
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
-        if self.ndim == 0 and spec and not self.is_meta:
+        if self.ndim == 0 and (spec or type(self) is Tensor) and not self.is_meta:
             return format(self.item(), spec)
-        return object.__format__(self, spec) if not spec else format(str(self), spec)
+        if spec:
+            raise ArgumentError(
+                f"format: only a 0-d tensor takes a format such as {spec!r}; this one has shape "
+                f"{tuple(self.shape)}"
+            )
+        return str(self)
 
     def __len__(self) -> int:
         if self.ndim == 0:
