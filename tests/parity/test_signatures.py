@@ -51,7 +51,7 @@ REASONS = {
     "torch.autograd.graph.Node.register_prehook": RENAMED,
     "torch.cuda.amp.custom_bwd": "bwd=None, as custom_fwd has it",
     "torch.cuda.memory_snapshot": "one picture of what is held; pools are not told apart",
-    "torch.random.fork_rng": "device_type= by keyword only: PyTorch has private arguments before it",
+    "torch.random.fork_rng": "device_type= by keyword only: PyTorch has private ones before it",
 }
 #: Parameters that carry PyTorch's insides.
 PRIVATE = ("self", "_")

@@ -13,10 +13,10 @@ import gpugrad.utils.data
 
 pytestmark = pytest.mark.torch
 
+
 class Point(NamedTuple):
     x: Any
     y: Any
-
 
 
 TEN = list(range(10))
