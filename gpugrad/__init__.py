@@ -100,12 +100,13 @@ globals().update(_publish.homes[""])
 
 
 #: Sub-packages that are imported when first asked for, so that every program need not pay.
-_ON_DEMAND = ("compiler", "datasets", "distributions", "func", "futures", "models",
-              "multiprocessing", "nn", "optim", "profiler", "serialization", "testing", "types",
-              "version")  # fmt: skip
+_ON_DEMAND = ("compiler", "datasets", "distributed", "distributions", "func", "futures",
+              "models", "multiprocessing", "nn", "optim", "profiler", "serialization", "testing",
+              "types", "version")  # fmt: skip
 if TYPE_CHECKING:
     from gpugrad import compiler as compiler
     from gpugrad import datasets as datasets
+    from gpugrad import distributed as distributed
     from gpugrad import distributions as distributions
     from gpugrad import func as func
     from gpugrad import futures as futures

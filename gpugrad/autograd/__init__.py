@@ -6,6 +6,8 @@ from gpugrad.autograd import profiler as profiler
 from gpugrad.autograd.anomaly import detect_anomaly as detect_anomaly
 from gpugrad.autograd.anomaly import set_detect_anomaly as set_detect_anomaly
 from gpugrad.autograd.function import Function as Function
+from gpugrad.autograd.gradcheck import gradcheck as gradcheck
+from gpugrad.autograd.gradcheck import gradgradcheck as gradgradcheck
 from gpugrad.autograd.run import backward as backward
 from gpugrad.autograd.run import grad as grad
 from gpugrad.autograd.variable import Variable as Variable

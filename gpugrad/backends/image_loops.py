@@ -1,7 +1,7 @@
 """Compiled loops over images: patches of a convolution, windows of a pooling.
 
-Images are ``(n, c, h, w)`` in row-major order.  ``at`` is six ints: stride, padding before, and
-dilation, each for rows and columns.
+Images are ``(planes, h, w)`` in row-major order: the channels of all images, of which none meets
+another here.  ``at`` is six ints: stride, padding before, and dilation, each for rows and columns.
 
 Flat arrays are indexed by unsigned integers: a signed index may be negative to Numba, and testing
 that keeps a loop from becoming vector code, which is five times as fast here.
@@ -19,18 +19,18 @@ At = tuple[int, int, int, int, int, int]
 _u = np.uintp
 
 
-@compiled
+@compiled(cut=2)
 def im2col(x: Any, columns: Any, at: At) -> None:
-    """Fill ``columns (n, c, kh, kw, oh, ow)`` with the elements that each place meets, 0 outside.
+    """Fill ``columns (planes, kh, kw, oh, ow)`` with the elements that each place meets, 0 outside.
 
     Per place in the kernel a row of results meets a row of the image.
     """
     sh, sw, top, left, dh, dw = at
-    images, channels, h, w = x.shape
-    kh, kw, oh, ow = columns.shape[2:]
+    planes, h, w = x.shape
+    kh, kw, oh, ow = columns.shape[1:]
     source, target = x.reshape(-1), columns.reshape(-1)
     to = 0
-    for plane in range(images * channels):
+    for plane in range(planes):
         for i in range(kh):
             for j in range(kw):
                 first = j * dw - left
@@ -55,7 +55,7 @@ def im2col(x: Any, columns: Any, at: At) -> None:
                     to += ow
 
 
-@compiled
+@compiled(cut=2)
 def im2col_same(x: Any, columns: Any, at: At) -> None:
     """``im2col`` with stride 1 for results of the image's size, in half the time.
 
@@ -63,11 +63,11 @@ def im2col_same(x: Any, columns: Any, at: At) -> None:
     the few elements that lie outside are blanked after that.
     """
     top, left, dh, dw = at[2:]
-    images, channels, h, w = x.shape
-    kh, kw = columns.shape[2:4]
+    planes, h, w = x.shape
+    kh, kw = columns.shape[1:3]
     source, target = x.reshape(-1), columns.reshape(-1)
     to = 0
-    for plane in range(images * channels):
+    for plane in range(planes):
         for i in range(kh):
             down = i * dh - top
             y0, y1 = min(max(-down, 0), h), max(min(h - down, h), 0)
@@ -93,15 +93,15 @@ def im2col_same(x: Any, columns: Any, at: At) -> None:
                 to += h * w
 
 
-@compiled
+@compiled(cut=2)
 def col2im(columns: Any, x: Any, at: At) -> None:
-    """Add ``columns (n, c, kh, kw, oh, ow)`` to the elements of ``x`` that ``im2col`` took."""
+    """Add ``columns (planes, kh, kw, oh, ow)`` to the elements of ``x`` that ``im2col`` took."""
     sh, sw, top, left, dh, dw = at
-    images, channels, h, w = x.shape
-    kh, kw, oh, ow = columns.shape[2:]
+    planes, h, w = x.shape
+    kh, kw, oh, ow = columns.shape[1:]
     source, target = columns.reshape(-1), x.reshape(-1)
     to = 0
-    for plane in range(images * channels):
+    for plane in range(planes):
         for i in range(kh):
             for j in range(kw):
                 first = j * dw - left
@@ -120,7 +120,7 @@ def col2im(columns: Any, x: Any, at: At) -> None:
                     to += ow
 
 
-@compiled
+@compiled(cut=3)
 def max_pool(x: Any, best: Any, index: Any, lowest: Any, kernel: tuple[int, int], at: At) -> None:
     """The largest element of each window in ``best``, and in ``index`` its place in ``h * w``.
 
@@ -130,12 +130,12 @@ def max_pool(x: Any, best: Any, index: Any, lowest: Any, kernel: tuple[int, int]
     """
     sh, sw, top, left, dh, dw = at
     kh, kw = kernel
-    images, channels, h, w = x.shape
-    oh, ow = best.shape[2:]
+    planes, h, w = x.shape
+    oh, ow = best.shape[1:]
     source, values, places = x.reshape(-1), best.reshape(-1), index.reshape(-1)
     high, line = np.empty(w, x.dtype), np.empty(w, np.int32)
     to = 0
-    for plane in range(images * channels):
+    for plane in range(planes):
         for a in range(oh):
             y = a * sh - top
             i0, i1 = max(-(y // dh), 0), min((h - 1 - y) // dh + 1, kh)
@@ -165,7 +165,7 @@ def max_pool(x: Any, best: Any, index: Any, lowest: Any, kernel: tuple[int, int]
                 to += 1
 
 
-@compiled
+@compiled(cut=3)
 def add_places(g: Any, index: Any, out: Any) -> None:
     """Add ``g (channels, places)`` to ``out (channels, elements)`` at ``index``."""
     channels, places = g.shape

@@ -11,7 +11,7 @@ from gpugrad.backends.compiled import compiled
 _u = np.uintp
 
 
-@compiled
+@compiled(cut=2)
 def running_sums(x: Any, out: Any) -> None:
     """Running sums of every row of ``x (rows, n)``, added in float64.
 
@@ -34,7 +34,7 @@ def running_sums(x: Any, out: Any) -> None:
             out[row, i] = a
 
 
-@compiled
+@compiled(cut=2)
 def running_rows(x: Any, out: Any) -> None:
     """Running sums over ``n`` of ``x (outer, n, inner)``, added in float64."""
     outer, n, inner = x.shape
@@ -47,11 +47,11 @@ def running_rows(x: Any, out: Any) -> None:
                 out[_u(o), _u(i), _u(j)] = total[_u(j)]
 
 
-@compiled
+@compiled(cut=0)
 def add_rows(out: Any, places: Any, values: Any) -> None:
     """Add each row of ``values (m, width)`` to the row of ``out (n, width)`` at ``places (m)``.
 
-    Rows are added in their order, as ``np.add.at`` adds them.
+    Rows are added in their order, as ``np.add.at`` adds them; places meet, so one thread adds.
     """
     rows, width = values.shape
     for i in range(rows):

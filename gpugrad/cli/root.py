@@ -47,6 +47,8 @@ def run(args: Sequence[str] | None = None) -> int:
         fail(_one_line(f"{error.filename}: {what}" if error.filename else what))
     except GpugradError as error:
         fail(_one_line(str(error)))
+    except MemoryError as error:
+        fail(_one_line(f"out of memory: {error}").removesuffix(":"))  # it may have no words
     return result if isinstance(result, int) else 0
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes
+from gpugrad.backends.workers import workers
 from gpugrad.codegen import machine
 from gpugrad.codegen.loops import ROWS, Layout, Printed, print_kernel
 from gpugrad.codegen.trace import Trace
-from gpugrad.codegen.workers import workers
 from gpugrad.config import config
 from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError

@@ -126,6 +126,7 @@ def _foreign_attributes() -> frozenset[str]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.lineno is not None:  # null bytes have no line
         return f"line {error.lineno}: {error.msg}"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    message = getattr(error, "strerror", None) or getattr(error, "msg", None)
+    return message or str(error) or type(error).__name__

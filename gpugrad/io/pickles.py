@@ -31,9 +31,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Recipe(Part):
-    """Something that a pickle may call; it checks what it is given."""
+    """Something that a pickle may call (or, where ``made``, make one of); it checks its input."""
 
     make: Callable[..., Any]
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,8 @@ class Machine:
         self.refuse(f"its pickle calls {shown(function)}, which is no function of its tables")
 
     def _new(self, kind: Any, args: Any, named: Any = None) -> Any:
+        if isinstance(kind, Recipe) and kind.made and not named:
+            return self._call(kind, args)
         if type(args) is not tuple or type(kind) is not Trusted or not isinstance(kind.value, type):
             self.refuse(f"its pickle makes an object of {shown(kind)}, which is no data")
         return kind.value.__new__(kind.value, *args, **(named or {}))

@@ -5,6 +5,7 @@ Each checks what it is given, because a pickle says anything: ``bytearray(10**12
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 from collections import Counter, OrderedDict, defaultdict
@@ -13,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad.io.describe import FACTORIES
-from gpugrad.io.pickles import Draft, Recipe, checked_keys
+from gpugrad.io.describe import FACTORIES, may_be_set
+from gpugrad.io.pickles import Draft, Part, Recipe, checked_keys
 from gpugrad.io.source import shown
 
 #: Dtypes of numbers and of texts of fixed length.
@@ -63,6 +64,22 @@ def _bytearray(data: Any = b"", encoding: Any = "latin1") -> bytearray:
 
 def _complex(real: Any, imag: Any) -> complex:
     return complex(_given(real, float, int), _given(imag, float, int))
+
+
+def _namespace() -> Draft:
+    """The arguments of a training script, which many keep beside the weights."""
+
+    def finish(state: Any) -> argparse.Namespace:
+        made = argparse.Namespace()
+        for name, value in _given(state, dict).items():
+            if type(name) is not str or isinstance(value, Part | type):
+                raise TypeError(f"a Namespace in which {shown(name)} is {shown(value)}")
+            if not may_be_set(made, name):
+                raise ValueError(f"a Namespace with the attribute {shown(name)}")
+            vars(made)[name] = value
+        return made
+
+    return Draft(finish)
 
 
 def _refused(*args: Any) -> None:
@@ -134,6 +151,7 @@ PLAIN: dict[str, Any] = {
     "collections.OrderedDict": Recipe(_ordered),
     "collections.Counter": Recipe(lambda counts=None: Counter(_given(counts or {}, dict))),
     "collections.defaultdict": Recipe(_defaultdict),
+    "argparse.Namespace": Recipe(_namespace, made=True),
     "_codecs.encode": Recipe(_bytes),
     "numpy.dtype": Recipe(_dtype),
     "numpy.ndarray": np.ndarray,

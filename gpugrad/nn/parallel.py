@@ -1,4 +1,7 @@
-"""``DataParallel`` for programs that wrap their model in it: with no or one device it runs it."""
+"""``DataParallel`` for programs that wrap their model in it: with no or one device it runs it.
+
+``DistributedDataParallel`` can be imported and asked for, not made: there are no process groups.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,29 @@ class DataParallel(Module):
         return _moved(result, Device("cuda", self.output_device))
 
 
+def data_parallel(module: Module, inputs: Any, device_ids: Sequence[Any] | None = None,
+                  output_device: Any = None, dim: int = 0,
+                  module_kwargs: dict[str, Any] | None = None) -> Any:  # fmt: skip
+    """``DataParallel(module, ...)`` called with the inputs, one or a tuple of them."""
+    given = inputs if isinstance(inputs, tuple) else () if inputs is None else (inputs,)
+    wrapped = DataParallel(module, device_ids, output_device, dim)
+    return wrapped(*given, **(module_kwargs or {}))
+
+
+class DistributedDataParallel(Module):
+    """A module that would average its gradients over processes: a name for ``isinstance``.
+
+    Raises:
+        NotSupportedError: when made.
+    """
+
+    def __init__(self, module: Module, *args: Any, **kwargs: Any) -> None:
+        raise NotSupportedError(
+            "DistributedDataParallel: gpugrad trains in one process and has no process groups; "
+            "use the module itself, or nn.DataParallel"
+        )
+
+
 def _moved(value: Any, device: Device) -> Any:
     """Tensors in nested containers, on a device."""
     if isinstance(value, Tensor):
@@ -74,4 +100,4 @@ def _moved(value: Any, device: Device) -> Any:
     return value
 
 
-__all__ = ["DataParallel"]
+__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]

@@ -18,10 +18,12 @@ from gpugrad.tensor import Tensor, from_data, wrap
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor over the memory of a NumPy array: what is written to one is seen in the other.
 
+    Of a subclass (``numpy.memmap`` and whatever is computed from one) it takes the plain array.
+
     Raises:
         ArgumentError: if it is no array, or may not be written.
     """
-    if type(ndarray) is not np.ndarray:
+    if not isinstance(ndarray, np.ndarray):
         raise ArgumentError(f"from_numpy: takes a numpy.ndarray, got {type(ndarray).__name__}")
     dtypes.from_numpy(ndarray.dtype)
     if not ndarray.flags.writeable:
@@ -29,7 +31,7 @@ def from_numpy(ndarray: Any) -> Tensor:
             "from_numpy: the array is read-only, and a tensor over it could be written; "
             "use from_numpy(array.copy()) or tensor(array)"
         )
-    return wrap(ndarray)
+    return wrap(ndarray.view(np.ndarray))
 
 
 @function(

@@ -55,7 +55,7 @@ def _(xp, g, input_shape, dims):
 @function(home="Tensor", samples=[Sample(A((2, 3)), 2, 2), Sample(A((3,)), (4, 2, 1))])
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
     """The tensor repeated along each dimension; there must be a count for every one."""
-    counts = repeats[0] if len(repeats) == 1 and not isinstance(repeats[0], int) else repeats
+    counts = repeats[0] if len(repeats) == 1 and not hasattr(repeats[0], "__index__") else repeats
     if len(counts) < input.ndim:
         raise ShapeError(
             f"repeat: counts {tuple(counts)} for {input.ndim} dimensions; give at least as many"

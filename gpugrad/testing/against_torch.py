@@ -12,6 +12,7 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.autograd import grad
+from gpugrad.autograd.gradcheck import flatten
 from gpugrad.devices import CPU, Device
 from gpugrad.dtypes import DType
 from gpugrad.errors import DTypeError, NotSupportedError
@@ -20,7 +21,6 @@ from gpugrad.samples import Sample, Writing
 from gpugrad.tensor import Tensor, wrap
 from gpugrad.testing.calls import Call, fill, is_float, key, samples_of
 from gpugrad.testing.check_op import is_fixed
-from gpugrad.testing.gradcheck import flatten
 from gpugrad.testing.outcomes import close
 
 #: Relative errors within which two libraries agree.  (PyTorch has float32 constants in some of its

@@ -10,6 +10,7 @@ from typing import Any
 
 from gpugrad import backends, dtypes, publish, signature
 from gpugrad.autograd import grad
+from gpugrad.autograd.gradcheck import differentiable, flatten
 from gpugrad.codegen import c
 from gpugrad.codegen.trace import trace_forward, trace_gradient
 from gpugrad.devices import Device
@@ -19,7 +20,6 @@ from gpugrad.samples import Laid, Undefined
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, wrap
 from gpugrad.testing.calls import Call, Slot, is_float
-from gpugrad.testing.gradcheck import differentiable, flatten
 from gpugrad.testing.layouts import LAYOUTS
 from gpugrad.testing.outcomes import PRECISION, close, ones_like, with_gradient
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpugrad import dtypes, signature
 from gpugrad.autograd import grad
+from gpugrad.autograd.gradcheck import differentiable, flatten, gradcheck, gradgradcheck
 from gpugrad.devices import Device
 from gpugrad.errors import NotSupportedError
 from gpugrad.op import Op
@@ -16,7 +17,6 @@ from gpugrad.samples import Convention
 from gpugrad.tape import Node
 from gpugrad.tensor import Tensor, wrap
 from gpugrad.testing.calls import Call, Slot, is_float
-from gpugrad.testing.gradcheck import differentiable, flatten, gradcheck, gradgradcheck
 from gpugrad.testing.outcomes import PRECISION, close, ones_like, with_gradient
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from gpugrad import backends, dtypes
 from gpugrad.autograd import grad
+from gpugrad.autograd.gradcheck import differentiable, flatten
 from gpugrad.tensor import Tensor, wrap
 from gpugrad.testing.calls import Call
 from gpugrad.testing.comparing import assert_close
-from gpugrad.testing.gradcheck import differentiable, flatten
 
 #: Relative error that a rounding of each dtype may leave after a few operations.
 PRECISION = {

@@ -4,13 +4,13 @@ import pytest
 
 from gpugrad import dtypes
 from gpugrad.autograd import grad
+from gpugrad.autograd.gradcheck import differentiable, flatten
 from gpugrad.devices import CPU, Device
 from gpugrad.op import registry
 from gpugrad.samples import Undefined
 from gpugrad.tensor import Tensor
 from gpugrad.testing.calls import Call, claimed_dtypes, key, restart_random, samples_of
 from gpugrad.testing.check_op import is_fixed
-from gpugrad.testing.gradcheck import differentiable, flatten
 from gpugrad.testing.outcomes import PRECISION, close, weights_like
 from gpugrad.testing.unusual import special_calls
 

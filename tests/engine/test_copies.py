@@ -55,6 +55,18 @@ def test_numpy_memory_is_shared_both_ways():
         gpugrad.from_numpy(a)
 
 
+def test_from_numpy_takes_subclasses_as_plain_arrays(tmp_path):
+    mapped = np.memmap(tmp_path / "data.bin", np.int64, "w+", shape=(6,))
+    part = gpugrad.from_numpy(mapped[2:4])
+    mapped[2] = 5
+    assert part.tolist() == [5, 0]
+    assert type(part.numpy()) is np.ndarray
+    del mapped  # the tensor keeps the file mapped
+    assert part.tolist() == [5, 0]
+    copied = np.memmap(tmp_path / "data.bin", np.uint8, "r")[16:24].astype(np.int64)
+    assert gpugrad.from_numpy(copied).tolist() == [5] + [0] * 7
+
+
 def test_from_numpy_takes_any_strides():
     a = np.arange(12.0).reshape(3, 4)
     t = gpugrad.from_numpy(a[::-1, ::2])

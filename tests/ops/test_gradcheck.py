@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad.autograd.gradcheck import GradcheckError
 from gpugrad.errors import ArgumentError, NotSupportedError
 from gpugrad.tensor import wrap
 from gpugrad.testing import assert_allclose, assert_close, gradcheck, gradgradcheck
-from gpugrad.testing.gradcheck import GradcheckError
 from gpugrad.testing.layouts import LAYOUTS
 
 
@@ -142,3 +142,8 @@ def test_assert_close_of_structures() -> None:
         assert_close(1, 2, msg="mine")
     with pytest.raises(AssertionError, match=r"^see: "):
         assert_close(1, 2, msg=lambda m: f"see: {m}")
+
+
+def test_it_has_pytorchs_names():
+    assert gg.autograd.gradcheck is gradcheck
+    assert gg.autograd.gradgradcheck is gradgradcheck

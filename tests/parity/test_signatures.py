@@ -47,6 +47,8 @@ REASONS = {
     "torch.nn.Sequential.extend": RENAMED,
     "torch.nn.utils.clip_grad_norm": "deprecated; hands everything to clip_grad_norm_",
     "torch.autograd.backward": "grad_variables= was deprecated before 1.0",
+    "torch.autograd.gradcheck": "undefined, batched forward and masked gradients are not checked",
+    "torch.autograd.gradgradcheck": "nor are batched gradients, and those by forward mode",
     "torch.autograd.graph.Node.register_hook": RENAMED,
     "torch.autograd.graph.Node.register_prehook": RENAMED,
     "torch.cuda.amp.custom_bwd": "bwd=None, as custom_fwd has it",

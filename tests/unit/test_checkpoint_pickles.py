@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import tempfile
+import types
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
@@ -414,25 +415,37 @@ def of_mine() -> bytes:
 
 
 def namespace() -> bytes:
-    return program(name("argparse", "Namespace") + b")\x81}" + text("lr") + number(3) + b"sb")
+    return program(name("types", "SimpleNamespace") + b")\x81}" + text("lr") + number(3) + b"sb")
+
+
+def test_the_arguments_of_a_script() -> None:
+    """An ``argparse.Namespace`` is plain data; one that would be more is refused."""
+    plain = namespace().replace(b"types\nSimpleNamespace", b"argparse\nNamespace")
+    assert load(plain) == argparse.Namespace(lr=3)
+    for bad in (text("__class__") + number(3), number(1) + number(3),
+                text("a") + name("builtins", "int")):  # fmt: skip
+        with pytest.raises(FileFormatError, match="a Namespace|where data should be"):
+            load(program(name("argparse", "Namespace") + b")\x81}" + bad + b"sb"))
+    with pytest.raises(FileFormatError):  # never completed
+        load(program(name("argparse", "Namespace") + b")\x81"))
 
 
 def test_a_class_can_be_declared_safe() -> None:
     """For a while, or until it is taken back; under its own name or another."""
     try:
-        with safe_globals([argparse.Namespace]):
-            assert get_safe_globals() == [argparse.Namespace]
-            assert load(namespace()) == argparse.Namespace(lr=3)
+        with safe_globals([types.SimpleNamespace]):
+            assert get_safe_globals() == [types.SimpleNamespace]
+            assert load(namespace()) == types.SimpleNamespace(lr=3)
         assert get_safe_globals() == []
-        with pytest.raises(FileFormatError, match=r"asks for argparse\.Namespace"):
+        with pytest.raises(FileFormatError, match=r"asks for types\.SimpleNamespace"):
             load(namespace())
         add_safe_globals([(Mine, f"{HERE}.Mine"), trap])
         assert load(of_mine()).state == {"a": 2}
         with pytest.raises(Ran):
             load(program(name(HERE, "trap") + b")R"))
-        add_safe_globals([(argparse.Namespace, "old.Name")])
-        assert (argparse.Namespace, "old.Name") in get_safe_globals()
-        assert load(namespace().replace(b"argparse\nNamespace", b"old\nName")).lr == 3
+        add_safe_globals([(types.SimpleNamespace, "old.Name")])
+        assert (types.SimpleNamespace, "old.Name") in get_safe_globals()
+        assert load(namespace().replace(b"types\nSimpleNamespace", b"old\nName")).lr == 3
         clear_safe_globals()
         with pytest.raises(FileFormatError, match="asks for"):
             load(of_mine())

@@ -329,6 +329,23 @@ def test_a_device_that_is_not_there_is_one_line(run: Run, tmp_path: Path) -> Non
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize(("said", "line"), [
+    ("Unable to allocate 48 GiB", "gpugrad: out of memory: Unable to allocate 48 GiB"),
+    ("", "gpugrad: out of memory"),
+], ids=["with words", "without"])  # fmt: skip
+def test_too_little_memory_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, said: str, line: str
+) -> None:
+    """Also where no op of gpugrad wanted it: the loader's windows of a text, say."""
+
+    def greedy(**_options: Any) -> None:
+        raise MemoryError(*filter(None, [said]))
+
+    monkeypatch.setattr(root.root.commands["info"], "callback", greedy)
+    status, out, err = run("info")
+    assert (status, out, err.strip()) == (1, "", line)
+
+
 def test_an_out_that_is_a_file_is_refused(run: Run, tmp_path: Path) -> None:
     """And left as it was."""
     (tmp_path / "r").write_text("mine")

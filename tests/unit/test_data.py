@@ -1,5 +1,6 @@
 """Datasets, samplers and the loader in one process; workers and resuming have their own files."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -112,6 +113,7 @@ def test_an_epochs_order_is_drawn_at_its_start() -> None:
     for sampler in (
         RandomSampler(range(100)), RandomSampler(range(100), True, 70),
         RandomSampler(range(9), num_samples=70), WeightedRandomSampler([1] * 100, 70),
+        RandomSampler(range(100), True, 9000),
     ):  # fmt: skip
         gg.manual_seed(1)
         alone = list(sampler)
@@ -124,6 +126,18 @@ def test_passes_of_a_long_random_order_are_whole() -> None:
     drawn = list(RandomSampler(range(5), num_samples=13))
     assert sorted(drawn[:5]) == sorted(drawn[5:10]) == list(range(5))
     assert drawn[:5] != drawn[5:10] or drawn[10:] != drawn[:3]
+
+
+def test_draws_with_replacement_may_be_more_than_fit_in_memory() -> None:
+    """A program that counts steps itself asks for a loader that never ends."""
+    sampler = RandomSampler(range(5), True, 10**10)
+    drawn = list(itertools.islice(sampler, 20_000))
+    assert len(sampler) == 10**10
+    for i in range(5):  # within five standard deviations, in every piece that is drawn at a time
+        for part in (drawn[:4096], drawn[4096:8192], drawn[-4096:]):
+            assert abs(part.count(i) / 4096 - 0.2) < 5 * (0.2 * 0.8 / 4096) ** 0.5
+    assert drawn[:4096] != drawn[4096:8192]
+    assert next(iter(DataLoader(rows(5), 64, sampler=sampler)))[1].shape == (64,)
 
 
 def test_weights_are_shares() -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from gpugrad.backends import NUMPY
+from gpugrad.backends import NUMPY, compiled
 from gpugrad.backends.additions import convolution as module
+from gpugrad.config import config
 
 xp = NUMPY.xp
 #: size, kernel, stride, padding (before and after), dilation, groups
@@ -73,12 +74,15 @@ def test_patches(name, monkeypatch):
     np.testing.assert_array_equal(columns, before)  # they are the caller's
 
 
-def test_weight_gradient_of_many_places():
-    x, g = numbers(2, 3, 33, 33), numbers(2, 4, 33, 33)
+@pytest.mark.parametrize("side", [1, 2, 9, 33])  # fewer places than channels, and many
+@pytest.mark.parametrize("groups", [1, 2])
+def test_weight_gradient_by_places(groups, side):
+    x, g = numbers(3, 4, side, side), numbers(3, 10, side, side, seed=1)
     settings = ((1, 1), ((1, 1), (1, 1)), (1, 1))
-    columns = xp.im2col(x, (3, 3), *settings)
-    expected = np.einsum("nop,nrp->or", g.reshape(2, 4, -1), columns).reshape(4, 3, 3, 3)
-    found = xp.conv_weight_grad(g, x, (3, 3), *settings, 1)
+    columns = xp.im2col(x, (3, 3), *settings).reshape(3, groups, -1, side * side)
+    places = g.reshape(3, groups, -1, side * side)
+    expected = np.einsum("ngop,ngrp->gor", places, columns).reshape(10, 4 // groups, 3, 3)
+    found = xp.conv_weight_grad(g, x, (3, 3), *settings, groups)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
@@ -126,6 +130,27 @@ def test_a_place_outside_is_refused(monkeypatch):
     for place in (-1, 4):
         with pytest.raises(IndexError, match="place"):
             xp.add_places(np.ones((1, 1, 1), "f"), np.full((1, 1, 1), place), (4,))
+
+
+@pytest.mark.parametrize("name", ["same", "strided", "line"])
+def test_threads_show_in_no_bit(name, monkeypatch):
+    size, kernel, *settings, _ = GEOMETRIES[name]
+    monkeypatch.setattr(module, "WORTH", 0)
+    monkeypatch.setattr(compiled, "SHARE", 1)
+    shares = []
+    run = compiled.workers.run
+    monkeypatch.setattr(compiled.workers, "run", lambda *args: (shares.append(args[2]), run(*args)))
+    x = numbers(3, 5, *size)
+    results = []
+    for threads in (1, 4):
+        monkeypatch.setattr(config, "num_threads", threads)
+        columns = xp.im2col(x, kernel, *settings)
+        pooled = xp.max_pool(x, kernel, *settings)
+        added = xp.add_places(*pooled, size)
+        results.append([columns, xp.col2im(columns, size, kernel, *settings), *pooled, added])
+    for alone, shared in zip(*results, strict=True):
+        np.testing.assert_array_equal(alone, shared)
+    assert shares == [4] * 4  # im2col, col2im, max_pool, add_places
 
 
 @pytest.mark.parametrize("worth", [0, 1 << 62])

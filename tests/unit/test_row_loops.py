@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from gpugrad.backends import NUMPY
+from gpugrad.backends import NUMPY, compiled
 from gpugrad.backends.additions import indexing, scan, shape
+from gpugrad.config import config
 
 xp = NUMPY.xp
 
@@ -16,7 +17,10 @@ def numbers(*shape, dtype="float32", seed=0):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("lead", [(6, 5, 7), (1, 9, 3), (9, 4, 1)])
-def test_running_sums(lead, axis, dtype, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_running_sums(threads, lead, axis, dtype, monkeypatch):
+    monkeypatch.setattr(config, "num_threads", threads)
+    monkeypatch.setattr(compiled, "SHARE", 1)
     x = numbers(*lead, dtype=dtype)[:, ::-1]  # one axis runs backwards, as in the gradient
     by_numpy = np.cumsum(x, axis, np.float64).astype(dtype)
     monkeypatch.setattr(scan, "WORTH", 0)

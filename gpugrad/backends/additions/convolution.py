@@ -65,8 +65,8 @@ def two(sizes: Sizes) -> Sizes:
 
 
 def planar(x: Any) -> Any:
-    """``(n, c, *size)`` as ``(n, c, h, w)``."""
-    return x.reshape(*x.shape[:2], *two(x.shape[2:]))
+    """``(n, c, *size)`` as ``(n * c, h, w)``, a view of a contiguous array."""
+    return x.reshape(x.shape[0] * x.shape[1], *two(x.shape[2:]))
 
 
 def placed(stride: Sizes, padding: Pairs, dilation: Sizes) -> image_loops.At:
@@ -128,16 +128,16 @@ def build(lib: Any) -> dict[str, Any]:
         ):
             view = patches(padded(x, padding), kernel, stride, dilation, out)
             return view.__getitem__
-        x = planar(lib.ascontiguousarray(x))
+        x = lib.ascontiguousarray(x)
         at = placed(stride, padding, dilation)
         buffer = lib.empty((chunk(n, each * x.itemsize), x.shape[1], *kernel, *out), x.dtype)
-        flat = buffer.reshape(*buffer.shape[:2], *two(kernel), *two(out))
-        same = set(stride) == {1} and x.shape[2:] == two(out)
+        same = set(stride) == {1} and x.shape[2:] == out
         fill = image_loops.im2col_same if same else image_loops.im2col
 
         def filled(part: slice) -> Any:
-            fill(x[part], flat[: part.stop - part.start], at)
-            return buffer[: part.stop - part.start]
+            columns = buffer[: part.stop - part.start]
+            fill(planar(x[part]), columns.reshape(-1, *two(kernel), *two(out)), at)
+            return columns
 
         return filled
 
@@ -191,7 +191,7 @@ def build(lib: Any) -> dict[str, Any]:
         for part in chunks(n, each * x.itemsize):
             found = columns(part)
             if compiled:
-                found = lib.ascontiguousarray(found).reshape(-1, c, *two(kernel), *two(out))
+                found = lib.ascontiguousarray(found).reshape(-1, *two(kernel), *two(out))
                 image_loops.col2im(found, planar(x[part]), placed(stride, padding, dilation))
                 continue
             found = found.reshape(-1, c, *kernel, *out)
@@ -208,9 +208,13 @@ def build(lib: Any) -> dict[str, Any]:
         g = g.reshape(n, groups, g.shape[1] // groups, places)
         # Of the two ways to write a product that is summed over many places, BLAS wants this one.
         turned = places >= 1024
+        few = places < g.shape[2]
         w = lib.zeros((groups, rows, g.shape[2]) if turned else (groups, g.shape[2], rows), x.dtype)
         for part in chunks(n, groups * rows * places * x.itemsize):
             a, b = columns(part).reshape(-1, groups, rows, places), g[part]
+            if few:  # to put the images side by side moves less than their products would be
+                a, b = (v.transpose(1, 2, 0, 3).reshape(1, groups, v.shape[2], len(v) * places)
+                        for v in (a, b))  # fmt: skip
             w += (lib.matmul(a, b.swapaxes(2, 3)) if turned else
                   lib.matmul(b, a.swapaxes(2, 3))).sum(0)  # fmt: skip
         if turned:

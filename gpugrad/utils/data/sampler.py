@@ -17,6 +17,9 @@ from gpugrad.ops.random import multinomial, randint, randperm
 from gpugrad.random import Generator
 from gpugrad.tensor import wrap
 
+#: Indices that a sampler with replacement draws at a time.
+_PIECE = 4096
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -112,12 +115,23 @@ class RandomSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         n, wanted = len(self.data_source), self.num_samples
         if self.replacement:
-            return iter(randint(0, n, (wanted,), generator=self.generator).tolist())
+            return _drawn(n, wanted, self.generator)
         passes = [randperm(n, generator=self.generator).numpy() for _ in range(-(-wanted // n))]
         return iter(np.concatenate(passes)[:wanted].tolist())
 
     def __len__(self) -> int:
         return self.num_samples
+
+
+def _drawn(n: int, wanted: int, generator: Generator | None) -> Iterator[int]:
+    """``wanted`` independent indices below ``n``, in a memory that does not grow with ``wanted``.
+
+    (Programs that count steps ask for 10**10.)  All follow from one seed, which is drawn here, not
+    when the first is read.
+    """
+    own = Generator().manual_seed(int(randint(0, 2**62, (), generator=generator).item()))
+    pieces = (min(_PIECE, wanted - at) for at in range(0, wanted, _PIECE))
+    return (i for m in pieces for i in randint(0, n, (m,), generator=own).tolist())
 
 
 class SubsetRandomSampler(Sampler[int]):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import backends, dtypes
-from gpugrad.autograd import grad
+from gpugrad.autograd.run import grad
 from gpugrad.errors import ArgumentError, NotSupportedError
 from gpugrad.tensor import Tensor, wrap
 

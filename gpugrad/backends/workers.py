@@ -1,6 +1,6 @@
-"""A few threads that share a kernel's rows; the caller's is one of them.
+"""A few threads that share the rows of a kernel or loop; the caller's is one of them.
 
-Kernels release the interpreter's lock.  The threads are made at first use and again after a fork;
+Both release the interpreter's lock.  The threads are made at first use and again after a fork;
 they wait on a queue and end with the process.
 """
 
@@ -17,11 +17,12 @@ from typing import Any
 class _Job:
     """Parts of one kernel's work; threads take them one by one, so that a slow one takes few."""
 
-    __slots__ = ("_count", "_done", "_fn", "_left", "_lock", "_parts")
+    __slots__ = ("_count", "_done", "_error", "_fn", "_left", "_lock", "_parts")
 
     def __init__(self, fn: Callable[..., Any], parts: Sequence[Sequence[Any]]) -> None:
         self._fn, self._parts, self._left = fn, parts, len(parts)
         self._count, self._lock, self._done = itertools.count(), threading.Lock(), threading.Lock()
+        self._error: BaseException | None = None
         self._done.acquire()
 
     def work(self) -> None:
@@ -29,6 +30,8 @@ class _Job:
         while (i := next(self._count)) < len(self._parts):
             try:
                 self._fn(*self._parts[i])
+            except BaseException as error:  # the caller raises it, whichever thread met it
+                self._error = error
             finally:
                 with self._lock:
                     self._left -= 1
@@ -36,8 +39,14 @@ class _Job:
                         self._done.release()
 
     def wait(self) -> None:
-        """Return when the last part has ended."""
+        """Return when the last part has ended; raise what a part raised."""
         self._done.acquire()
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame, and so the arrays
 
 
 class _Workers:
