@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes
+from gpugrad.backends.memory.host import empty
 from gpugrad.codegen import host
 from gpugrad.codegen.host import (
-    LARGE,
     Program,
     build,
     dtype_of,
@@ -23,7 +23,7 @@ from gpugrad.codegen.host import (
     traced,
 )  # fmt: skip
 from gpugrad.codegen.loops import Layout
-from gpugrad.codegen.shapes import by_rows, elementwise_frame, last_dims, row_read
+from gpugrad.codegen.shapes import by_rows, elementwise_frame, last_dims, row_read, spread
 from gpugrad.codegen.trace import Trace, trace_forward
 from gpugrad.dtypes import DType
 from gpugrad.errors import GpugradError, NotSupportedError
@@ -67,6 +67,9 @@ def _elementwise(op: Op, arrays: Sequence[Any], given: list[Any], settings: dict
             return None  # the array code knows what to say
     frame = elementwise_frame(shape, shapes)
     if frame is None:
+        given = spread(shape, given)
+        frame = elementwise_frame(shape, [a.shape for a in given])
+    if frame is None:
         return None
     rows, columns, reads = frame
     left = iter(reads)
@@ -77,7 +80,7 @@ def _elementwise(op: Op, arrays: Sequence[Any], given: list[Any], settings: dict
     program = program_of(key, lambda: _forward_program(op, operands, settings, half))
     if program is None or not ready(program):
         return None
-    outs = [np.empty(shape, d.np) for d in program.layout.stored]
+    outs = [empty(shape, d.np) for d in program.layout.stored]
     host.run(program, rows, columns, given, outs)
     return outs[0] if len(outs) == 1 and not op.outputs else tuple(outs)
 
@@ -91,42 +94,6 @@ def _forward_program(op: Op, operands: Sequence[Any], settings: dict[str, Any],
     wanted: Any = settings.get("dtype") or half
     stored = [wanted if half and o.dtype is dtypes.float32 else o.dtype for o in trace.outputs]
     return build(trace, _layout(trace, held, stored))
-
-
-def overwrite(op: Op, arrays: Sequence[Any], targets: Sequence[int],
-              settings: dict[str, Any]) -> bool:  # fmt: skip
-    """Run an elementwise op whose results go into its operands; False if nothing was done.
-
-    Args:
-        op: the record.
-        arrays: its operands, of one shape and dtype.
-        targets: per output the operand that it overwrites.
-        settings: all of its settings.
-    """
-    first = arrays[0]
-    if first.size < LARGE or not readable(arrays) or any(
-        a.shape != first.shape or a.dtype is not first.dtype for a in arrays
-    ) or not all(arrays[i].flags.writeable for i in targets):  # fmt: skip
-        return False
-    dtype = dtype_of(first)
-    key = (op, dtype, tuple(targets), *settings.items())
-    program = program_of(
-        key, lambda: _overwriting(op, dtype, len(arrays), tuple(targets), settings)
-    )
-    if program is None or not ready(program, patience=1):
-        return False
-    host.run(program, 1, first.size, arrays, [arrays[i] for i in targets])
-    return True
-
-
-def _overwriting(op: Op, dtype: DType, count: int, targets: tuple[int, ...],
-                 settings: dict[str, Any]) -> Program:  # fmt: skip
-    if dtype in _HALVES:
-        raise NotSupportedError("16-bit floats are rounded once, at the end")
-    trace = trace_forward(op, [dtype] * count, settings)
-    if any(o.dtype is not dtype for o in trace.outputs):
-        raise NotSupportedError("a result of another dtype")
-    return build(trace, Layout(trace.reads, (dtype,) * count, (dtype,) * len(targets), targets))
 
 
 def _rowwise(op: Op, arrays: Sequence[Any], given: list[Any], settings: dict[str, Any],
@@ -168,7 +135,7 @@ def _rowwise(op: Op, arrays: Sequence[Any], given: list[Any], settings: dict[str
     for spec, per_row in zip(results, program.printed.per_row):
         if math.prod(spec.shape) != (rows if per_row else given[0].size):
             return None
-    outs = [np.empty(s.shape, d.np) for s, d in zip(results, program.layout.stored)]
+    outs = [empty(s.shape, d.np) for s, d in zip(results, program.layout.stored)]
     host.run(program, rows, math.prod(like[split:]), given, outs)
     return tuple(outs) if op.outputs else outs[0]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes
+from gpugrad.backends.memory.host import empty
 from gpugrad.codegen import host
 from gpugrad.codegen.host import (
     Program,
@@ -20,7 +21,7 @@ from gpugrad.codegen.host import (
     traced,
 )  # fmt: skip
 from gpugrad.codegen.loops import ROWS, Layout
-from gpugrad.codegen.shapes import by_rows, elementwise_frame, last_dims, row_read
+from gpugrad.codegen.shapes import by_rows, elementwise_frame, last_dims, row_read, spread
 from gpugrad.codegen.trace import trace_rules
 from gpugrad.errors import NotSupportedError
 from gpugrad.op import Op
@@ -51,6 +52,9 @@ def gradient(op: Op, bits: tuple[bool, ...], g: Any, values: dict[str, Any], nod
         return None
     targets = _targets(node, bits)
     frame = _gradient_frame(op, names, given, like, targets, node.settings)
+    if frame is None and op.elementwise:
+        given = spread(like, given)
+        frame = _gradient_frame(op, names, given, like, targets, node.settings)
     if frame is None:
         return None
     rows, columns, reads, summed = frame
@@ -65,7 +69,7 @@ def gradient(op: Op, bits: tuple[bool, ...], g: Any, values: dict[str, Any], nod
         return None
     blocks = (-(-rows // ROWS), columns)
     added = program.layout.summed
-    outs = [np.zeros(blocks, d.np) if s else np.empty(like, d.np)
+    outs = [np.zeros(blocks, d.np) if s else empty(like, d.np)
             for d, s in zip(program.layout.stored, added)]  # fmt: skip
     host.run(program, rows, columns, [given[i] for i in program.trace.used], outs)
     made = iter(outs)

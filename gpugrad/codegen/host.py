@@ -10,6 +10,7 @@ either way, is left to NumPy for the first calls.
 from __future__ import annotations
 
 import ctypes
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from gpugrad import dtypes
 from gpugrad.backends.workers import workers
 from gpugrad.codegen import machine
 from gpugrad.codegen.loops import ROWS, Layout, Printed, print_kernel
+from gpugrad.codegen.numbers import plain
 from gpugrad.codegen.trace import Trace
 from gpugrad.config import config
 from gpugrad.dtypes import DType
@@ -101,7 +103,8 @@ def build(trace: Trace, layout: Layout) -> Program:
         raise NotSupportedError(f"no vector form of {', '.join(sorted(missing))}")
     exact = not printed.scratch and not any(printed.per_row) and set(printed.called) <= _EXACT
     exact = exact and "plus(" not in printed.source
-    return Program(trace, layout, printed, np.array(printed.numbers or (0.0,)), exact)
+    numbers = np.array([plain(n) for n in printed.numbers] or [0.0])
+    return Program(trace, layout, printed, numbers, exact)
 
 
 def ready(program: Program, patience: int | None = None) -> bool:
@@ -169,9 +172,53 @@ def run(program: Program, rows: int, columns: int, inputs: Sequence[Any],
     workers.run(part, parts, count)
 
 
+def address(array: Any) -> int:
+    """Where the first element of an array lies."""
+    # NumPy's C interface promises this place; array.ctypes.data takes five times as long.
+    return ctypes.c_void_p.from_address(id(array) + _HEAD).value or 0
+
+
+_HEAD = object.__basicsize__
+_probe = np.zeros(1)
+if sys.implementation.name != "cpython" or address(_probe) != _probe.ctypes.data:
+
+    def address(array: Any) -> int:
+        """Where the first element of an array lies."""
+        return int(array.ctypes.data)
+
+
+def run_table(program: Program, table: Any, lengths: Any) -> None:
+    """Run a kernel over rows that lie in arrays of their own, in several threads if it pays.
+
+    Args:
+        program: of a layout with ``table``.
+        table: int64 ``(rows, inputs)``, where each row of each input lies.
+        lengths: int64 ``(rows,)``, elements of each row.
+    """
+    function, numbers = program.function, program.numbers.ctypes.data
+    at = (table.ctypes.data, lengths.ctypes.data)
+    ends = np.cumsum(lengths)
+    size, rows = int(ends[-1]), len(lengths)
+    count = min(config.num_threads, size // (SHARED // 2), rows) if size >= SHARED else 1
+
+    def part(first: int, last: int) -> None:
+        function(_SPARE, _SPARE, first, last, 0, numbers, 0, *at)
+
+    if count <= 1:
+        part(0, rows)
+        return
+    cut = count * (4 if size >= 8 * SHARED else 1)
+    cuts = [0, *np.searchsorted(ends, [size * i // cut for i in range(1, cut)]).tolist(), rows]
+    workers.run(part, [(a, b) for a, b in pairwise(cuts) if a < b], count)
+
+
 def readable(arrays: Sequence[Any]) -> bool:
     """Whether a kernel can read these arrays as they lie."""
-    return all(a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative for a in arrays)
+    for a in arrays:
+        flags = a.flags
+        if not (flags.c_contiguous and flags.aligned and a.dtype.isnative):
+            return False
+    return True
 
 
 def operand_key(a: Any, read: str) -> Any:

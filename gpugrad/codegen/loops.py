@@ -23,6 +23,7 @@ from typing import Any
 
 from gpugrad import dtypes
 from gpugrad.codegen import c
+from gpugrad.codegen.numbers import Number
 from gpugrad.codegen.python import translate
 from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError
@@ -54,6 +55,8 @@ class Layout:
         into: per output the input whose memory it overwrites, or -1.
         summed: per output whether it is added up over rows: the array then has a row for every
             ``ROWS`` rows of work, zeros at first, and the caller adds those.
+        table: whether each row lies in arrays of its own: ``x`` is a table of pointers, one line
+            per row with one per input, and ``lengths`` says how long the row is.
     """
 
     reads: tuple[str, ...]
@@ -61,6 +64,7 @@ class Layout:
     stored: tuple[DType, ...]
     into: tuple[int, ...] = ()
     summed: tuple[bool, ...] = ()
+    table: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,11 @@ class _Printer:
             if wrapped != int(value):
                 raise NotSupportedError(f"{value} does not fit {dtype.name}")
             return f"to_{word}(-{-wrapped})" if wrapped < 0 else f"to_{word}({wrapped})"
+        if type(value) is Number:
+            at = next((i for i, n in enumerate(self.numbers) if n is value), len(self.numbers))
+            if at == len(self.numbers):
+                self.numbers.append(value)
+            return f"n{at}_{word}"
         value = float(value)
         if not _baked(value):
             if value not in self.numbers:
@@ -353,13 +362,21 @@ class _Printer:
         layout = self.layout
         arrays = [f"x{i}" for i in range(len(layout.reads))]
         arrays += [f"y{i}" for i in range(len(layout.stored))]
+        if layout.table:
+            arrays = ["x", "lengths"]
         lines = [f"def {name}(first, last, columns, numbers, work, {', '.join(arrays)}):"]
         joined = "\n".join(body)
         for i in range(len(self.numbers)):
             lines += [f"    n{i}_{w} = to_{w}(numbers[{i}])" for w in ("float", "double")
                       if f"n{i}_{w}" in joined]  # fmt: skip
         lines += [f"    a{i} = {self._load(i)}" for i, k in enumerate(layout.reads) if k == "one"]
-        lines += ["    for r in range(first, last):", "        base = r * columns"]
+        lines += ["    for r in range(first, last):"]
+        if layout.table:
+            count = len(layout.reads)
+            lines += [f"        x{i} = x[r * {count} + {i}]" for i in range(count)]
+            lines += ["        base = 0", "        columns = lengths[r]"]
+        else:
+            lines += ["        base = r * columns"]
         if any(layout.summed):
             lines += [f"        block = r // {ROWS} * columns"]
         lines += [f"        a{i} = {self._load(i)}"

@@ -90,6 +90,8 @@ def load(printed: Printed, layout: Layout) -> Any:
     if {dtypes.float16} & {*layout.held, *layout.stored} and not has_half():
         raise NotSupportedError("this processor has no float16")
     types = [*(_MEMORY[d] for d in layout.held), *(_MEMORY[d] for d in layout.stored)]
+    if layout.table:
+        types = [f"{types[0]}*", "int64"]
     text = f"{printed.source}\n{types}"
     name = hashlib.sha256(f"{text}\n{_versions()}".encode()).hexdigest()[:40]
     with _lock:
@@ -188,8 +190,10 @@ def _assembly(source: str, types: list[str]) -> str:
     exec(compile(source, "<gpugrad kernel>", "exec"), scope)
     word: Any = numba.int64
     pointer: Any = numba.types.CPointer
+    kinds = [pointer(getattr(numba, t[:-1])) if t.endswith("*") else getattr(numba, t)
+             for t in types]  # fmt: skip
     signature = numba.void(word, word, word, pointer(numba.float64), pointer(numba.float32),
-                           *(pointer(getattr(numba, t)) for t in types))  # fmt: skip
+                           *map(pointer, kinds))  # fmt: skip
     options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     kernel = njit(signature, error_model="numpy", nogil=True, **options)(scope.pop("kernel"))
     (text,) = kernel.inspect_llvm().values()

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 #: A frame: rows, columns, and per array how it is read (see ``codegen.loops``).
 Frame = tuple[int, int, tuple[str, ...]]
 #: Shorter rows than this do not fill vectors.
@@ -47,6 +49,22 @@ def elementwise_frame(shape: tuple[int, ...], shapes: Sequence[tuple[int, ...]])
     if columns < LEAST_COLUMNS:
         return None
     return math.prod(shape) // columns, columns, tuple(reads)
+
+
+def spread(shape: tuple[int, ...], arrays: Sequence[Any]) -> list[Any]:
+    """The arrays, with values per middle dimension (a channel's) repeated for the leading ones.
+
+    So each row of a frame has its value; a repeated array is at most 1/8 as large as ``shape``.
+    """
+    found: list[Any] = []
+    for a in arrays:
+        padded = (1,) * (len(shape) - a.ndim) + a.shape
+        tail = next((i for i in range(len(padded), 0, -1) if padded[i - 1] != 1), 0)
+        whole = (*shape[:tail], *padded[tail:])
+        if padded[:tail] != shape[:tail] and 8 * math.prod(whole) <= math.prod(shape):
+            a = np.ascontiguousarray(np.broadcast_to(a, whole))
+        found.append(a)
+    return found
 
 
 def last_dims(dim: object, ndim: int) -> int | None:

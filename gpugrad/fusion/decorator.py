@@ -12,6 +12,7 @@ import numpy as np
 from gpugrad import dtypes
 from gpugrad.autograd import grad
 from gpugrad.autograd.function import Function
+from gpugrad.backends.memory.host import empty
 from gpugrad.codegen import machine
 from gpugrad.codegen.host import Program, build, run
 from gpugrad.codegen.loops import ROWS, Layout
@@ -121,7 +122,7 @@ class Fused:
 
     def forward(self, arrays: Sequence[Any]) -> list[Any]:
         """The results for contiguous arrays."""
-        outs = [np.empty(s.shape, s.dtype.np) for s in self.recipe.outputs]
+        outs = [empty(s.shape, s.dtype.np) for s in self.recipe.outputs]
         self._run(self._forward, arrays, outs)
         return outs
 
@@ -142,7 +143,7 @@ class Fused:
         blocks = (-(-recipe.rows // ROWS), recipe.columns)
         shapes = [a.shape for a, f in zip(arrays, flows) if f]
         outs = [np.zeros(blocks, np.float64 if d is dtypes.float64 else np.float32) if s
-                else np.empty(shape, d.np)
+                else empty(shape, d.np)
                 for s, d, shape in zip(summed, program.layout.stored, shapes)]  # fmt: skip
         self._run(program, [*arrays, *gs], outs)
         made = iter(zip(outs, summed, strict=True))

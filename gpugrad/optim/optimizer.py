@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad.codegen.forward import overwrite
-from gpugrad.codegen.host import LARGE
+from gpugrad.codegen.update import overwrite
 from gpugrad.errors import ArgumentError, NotSupportedError, SettingError
 from gpugrad.functional_namespace import F
 from gpugrad.inplace import check_writable, write
@@ -27,6 +26,9 @@ from gpugrad.optim.hooks import (
 )
 from gpugrad.storage import caller_site
 from gpugrad.tensor import Tensor
+
+#: What settings are made of, mostly.
+_NUMBERS = frozenset({float, int, bool, tuple})
 
 
 class _Required:
@@ -57,6 +59,7 @@ class Optimizer(Hooked):
         if isinstance(params, set):
             raise ArgumentError(f"{name}: params must have an order, got a set; use a list")
         self._hooks = {}
+        self._planned: dict[tuple[str, tuple[Any, ...]], list[tuple[Any, ...]]] = {}
         self.defaults = defaults
         self.state: defaultdict[Any, Any] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
@@ -139,9 +142,14 @@ class Optimizer(Hooked):
                 loss = closure()
         with no_grad():
             for group in self.param_groups:
+                self._planned = {}
                 for p in group["params"]:
-                    if p.grad is not None:
-                        self._update(p, p.grad, self.state[p], group)
+                    grad = p.grad
+                    if grad is not None:
+                        self._update(p, grad, self.state[p], group)
+                for (op, settings), sets in self._planned.items():
+                    _move(registry[f"optim.{op}"], sets, dict(settings))
+                self._planned = {}
         return loss
 
     def _update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -150,20 +158,21 @@ class Optimizer(Hooked):
 
     def _run(self, op: str, param: Any, grad: Any, state: dict[str, Any], *buffers: str,
              **settings: Any) -> None:  # fmt: skip
-        """Run an update record and write its results into the parameter and the named buffers."""
+        """Plan to run an update record, whose results go into the parameter and those buffers.
+
+        It runs when all parameters of the group were seen, for those with equal settings at once.
+        """
         for name in buffers:
             if name not in state:
                 state[name] = F.zeros_like(param.detach())
-        targets = (param, *(state[name] for name in buffers))
-        settings = {k: v.item() if isinstance(v, Tensor) else v for k, v in settings.items()}
-        record = registry[f"optim.{op}"]
-        if _overwritten(record, (param, grad, *targets[1:]), targets, settings):
-            return
-        results = record.public(param, grad, *targets[1:], **settings)
-        site = caller_site()
-        for target, result in zip(targets, results if buffers else (results,), strict=True):
-            check_writable(op, target)
-            write(target, result._array, site)
+        if not _NUMBERS.issuperset(map(type, settings.values())):
+            for name, value in settings.items():
+                if isinstance(value, Tensor):
+                    settings[name] = value.item()
+                elif isinstance(value, list):
+                    settings[name] = tuple(value)
+        sets = self._planned.setdefault((op, tuple(settings.items())), [])
+        sets.append((param, grad, *[state[name] for name in buffers]))
 
     @staticmethod
     def _count(state: dict[str, Any]) -> int:
@@ -217,7 +226,8 @@ class Optimizer(Hooked):
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_hooks": {}}  # functions stay here when it is pickled or copied
+        # Functions stay here when it is pickled or copied.
+        return {**self.__dict__, "_hooks": {}, "_planned": {}}
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -227,22 +237,26 @@ class Optimizer(Hooked):
         return "\n".join([*lines, ")"])
 
 
-def _overwritten(record: Op, operands: tuple[Any, ...], targets: tuple[Any, ...],
-                 settings: dict[str, Any]) -> bool:  # fmt: skip
-    """Run an update by one kernel that writes where it reads, if it has one and nobody looks on."""
-    if operands[0].numel() < LARGE or not modes.plain or not all(
-        type(t._array) is np.ndarray for t in operands
-    ):  # fmt: skip
-        return False
-    for t in targets:
-        check_writable(record.name, t)
-    places = [0, *range(2, len(operands))][: len(targets)]
-    settings = {**record.settings, **settings}
-    if not overwrite(record, [t._array for t in operands], places, settings):
-        return False
-    for t in targets:
-        t.storage_state().bump()
-    return True
+def _move(op: Op, sets: list[tuple[Any, ...]], settings: dict[str, Any]) -> None:
+    """Run an update for every parameter, its gradient and what is remembered of it."""
+    count = max(len(op.outputs), 1)
+    places = [0, *range(2, len(sets[0]))][:count]
+    for operands in sets:
+        for i in places:
+            check_writable(op.name, operands[i])
+    site = caller_site()
+    if modes.plain:
+        arrays = [[t._array for t in operands] for operands in sets]
+        numpy = {type(a) for s in arrays for a in s} == {np.ndarray}
+        if numpy and overwrite(op, arrays, places, {**op.settings, **settings}):
+            for operands in sets:
+                for i in places:
+                    operands[i].storage_state().bump(site)
+            return
+    for operands in sets:
+        results = op.public(*operands, **settings)
+        for i, result in zip(places, results if op.outputs else (results,), strict=True):
+            write(operands[i], result._array, site)
 
 
 def _like(value: Any, param: Any) -> Any:

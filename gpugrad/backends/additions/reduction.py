@@ -13,6 +13,18 @@ _BLOCK = 128
 _HALF_NP = frozenset(d.np for d in HALVES)
 
 
+def _per_channel(x: Any, axis: Any) -> bool:
+    """Whether a sum over all but dimension 1 is one over short rows, and then over a few of them.
+
+    Short enough for float32: what is added there are partial sums of a vector's lanes.
+    """
+    return (
+        isinstance(axis, tuple) and x.ndim > 2 and axis == (0, *range(2, x.ndim))
+        and x.dtype == np.float32 and x.flags.c_contiguous and x.size >= 1 << 14
+        and 2 <= x.size // (x.shape[0] * x.shape[1]) <= 4096
+    )  # fmt: skip
+
+
 def build(lib: Any) -> dict[str, Any]:
     """``sum`` and ``prod`` with PyTorch's result types, ``sum`` with small rounding errors."""
     add: Any = np.add.reduce if lib is np else lib.sum
@@ -34,7 +46,15 @@ def build(lib: Any) -> dict[str, Any]:
                 parts = total(add(split, axis=a + 1, dtype=dtype), a, keepdims, dtype)
                 rest = x[(*lead, slice(whole, None))]
                 return parts + add(rest, axis=a, keepdims=keepdims, dtype=dtype)
+        if lib is np and dtype in (None, np.float32) and _per_channel(x, axis):
+            n, c = x.shape[:2]
+            found = by_channel(x.reshape(n * c, -1)).reshape(n, c).sum(0, np.float64)
+            return found.astype(np.float32).reshape((1, c) + (1,) * (x.ndim - 2) if keepdims else c)
         return add(x, axis=axis, keepdims=keepdims, dtype=dtype)
+
+    def by_channel(rows: Any) -> Any:
+        # A product with ones: NumPy's sum of short rows takes 5 to 20 times as long.
+        return rows @ np.ones(rows.shape[1], np.float32)
 
     def typed(reduce: Any, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
         if dtype is None:

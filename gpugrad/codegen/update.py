@@ -1,0 +1,147 @@
+"""An elementwise op whose results go into its operands, for many sets of operands by one kernel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gpugrad.codegen import host
+from gpugrad.codegen.host import LARGE, Program, address, build, dtype_of, readable
+from gpugrad.codegen.loops import Layout
+from gpugrad.codegen.numbers import Formula, Number, fixed, remembered
+from gpugrad.codegen.trace import trace_forward
+from gpugrad.dtypes import HALVES, DType
+from gpugrad.errors import GpugradError, NotSupportedError
+from gpugrad.op import Op
+
+#: A set's share in making the kernel's table pays as this many elements do.
+_WORTH = 4096
+#: Large arrays are rows of so many elements, which threads share.
+_ROW = 1 << 16
+#: Steps of small sets before a kernel is compiled; NumPy gives the same bits meanwhile.
+_SMALL_PATIENCE = 20
+
+
+def overwrite(op: Op, sets: Sequence[Sequence[Any]], targets: Sequence[int],
+              settings: dict[str, Any]) -> bool:  # fmt: skip
+    """Run an op over every set of its operands, into their memory; False if nothing was done.
+
+    The bits are those of one set after the other.
+
+    Args:
+        op: the record.
+        sets: its operands, for each time that it is to run; in a set all have one shape.
+        targets: per output the operand that it overwrites.
+        settings: all of its settings.
+    """
+    sets = [s for s in sets if s[0].size]
+    total = sum([s[0].size for s in sets])
+    if not sets or total + _WORTH * len(sets) < LARGE or not _fitting(sets, targets):
+        return False
+    dtype, width = dtype_of(sets[0][0]), len(sets[0])
+    if total < LARGE and _small[op, dtype] < _SMALL_PATIENCE:
+        _small[op, dtype] += 1
+        return False
+    program = _program_of(op, dtype, width, tuple(targets), settings)
+    if program is None or (total < LARGE and not program.exact):
+        return False
+    table = np.fromiter((address(a) for s in sets for a in s), np.int64, width * len(sets))
+    lengths = np.fromiter((s[0].size for s in sets), np.int64, len(sets))
+    table = table.reshape(-1, width)
+    if _overlapping(table, lengths * dtype.itemsize):
+        return False
+    host.run_table(program, *_rows(table, lengths, dtype.itemsize))
+    return True
+
+
+#: How often a record was run over small sets of a dtype, whatever the settings.
+_small: Counter[tuple[Op, DType]] = Counter()
+
+
+def _fitting(sets: Sequence[Sequence[Any]], targets: Sequence[int]) -> bool:
+    """Whether all lie as a kernel reads and writes them."""
+    dtype = sets[0][0].dtype
+    for operands in sets:
+        shape = operands[0].shape
+        for a in operands:
+            if a.dtype is not dtype or a.shape != shape:
+                return False
+        if not readable(operands):
+            return False
+        for i in targets:
+            if not operands[i].flags.writeable:
+                return False
+    return True
+
+
+def _overlapping(table: Any, sizes: Any) -> bool:
+    """Whether operands share memory: then it matters which set comes first."""
+    starts = table.ravel()
+    order = np.argsort(starts)
+    ends = (table + sizes[:, None]).ravel()
+    return bool((ends[order][:-1] > starts[order][1:]).any())
+
+
+def _rows(table: Any, lengths: Any, itemsize: int) -> tuple[Any, Any]:
+    """Cut long arrays into rows."""
+    counts = -(-lengths // _ROW)
+    if len(table) == (rows := int(counts.sum())):
+        return table, lengths
+    first = np.arange(rows) - np.repeat(np.cumsum(counts) - counts, counts)
+    cut = np.repeat(table, counts, axis=0) + first[:, None] * (_ROW * itemsize)
+    return cut, np.minimum(np.repeat(lengths, counts) - first * _ROW, _ROW)
+
+
+@dataclass(slots=True)
+class _Known:
+    """A kernel and when it may run: where the answers of ``asked`` are what they were."""
+
+    program: Program | None
+    asked: list[tuple[Formula, bool]]
+
+    def fits(self, settings: dict[str, Any]) -> bool:
+        return all(formula(settings) == answer for formula, answer in self.asked)
+
+
+_known: dict[Any, list[_Known]] = {}
+#: So many are kept, for settings that are another kernel every time.
+_ROOM = 1024
+
+
+def _program_of(op: Op, dtype: DType, count: int, targets: tuple[int, ...],
+                settings: dict[str, Any]) -> Program | None:  # fmt: skip
+    """The program with the numbers of these settings, ready to run; None if there is none."""
+    kinds = _known.setdefault((op, dtype, targets, fixed(settings)), [])
+    found = next((k for k in kinds if k.fits(settings)), None)
+    if found is None:
+        if len(_known) > _ROOM or len(kinds) > _ROOM:
+            _known.clear()
+        asked: list[tuple[Formula, bool]] = []
+        with suppress(GpugradError, TypeError, ValueError, ArithmeticError):
+            made = _program(op, dtype, count, targets, remembered(settings, asked))
+            kinds.append(found := _Known(made, asked))
+        if found is None:
+            kinds.append(found := _Known(None, []))
+    program = found.program
+    if program is None or not host.ready(program, patience=1):
+        return None
+    formulas = [n.formula if type(n) is Number else None for n in program.printed.numbers]
+    numbers = [n if f is None else f(settings)
+               for n, f in zip(program.printed.numbers, formulas)]  # fmt: skip
+    return replace(program, numbers=np.array(numbers or [0.0], np.float64))
+
+
+def _program(op: Op, dtype: DType, count: int, targets: tuple[int, ...],
+             settings: dict[str, Any]) -> Program:  # fmt: skip
+    if dtype in HALVES:
+        raise NotSupportedError("16-bit floats are rounded once, at the end")
+    trace = trace_forward(op, [dtype] * count, settings)
+    if any(o.dtype is not dtype for o in trace.outputs):
+        raise NotSupportedError("a result of another dtype")
+    layout = Layout(trace.reads, (dtype,) * count, (dtype,) * len(targets), targets, (), True)
+    return build(trace, layout)
