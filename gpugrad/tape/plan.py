@@ -195,7 +195,6 @@ class Plan:
         compiled: Callable[..., Any] = scope["backward"]
         return compiled
 
-
     def _kernel(self, outs: tuple[str, ...], scope: dict[str, Any]) -> list[str]:
         """Lines that leave large arrays to a generated kernel, if the op may have one."""
         op = self._op

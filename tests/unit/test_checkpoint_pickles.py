@@ -424,7 +424,7 @@ def test_the_arguments_of_a_script() -> None:
     assert load(plain) == argparse.Namespace(lr=3)
     for bad in (text("__class__") + number(3), number(1) + number(3),
                 text("a") + name("builtins", "int")):  # fmt: skip
-        with pytest.raises(FileFormatError, match="a Namespace|where data should be"):
+        with pytest.raises(FileFormatError, match=r"a Namespace|where data should be"):
             load(program(name("argparse", "Namespace") + b")\x81}" + bad + b"sb"))
     with pytest.raises(FileFormatError):  # never completed
         load(program(name("argparse", "Namespace") + b")\x81"))
