@@ -28,6 +28,8 @@ def refuse(path: Path, what: str) -> NoReturn:
 
 def missing(what: str, root: Path, looked_for: Iterable[str]) -> NoReturn:
     """Raise FileNotFoundError that says what was looked for and where."""
+    if not root.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(root))
     wanted = ", ".join(looked_for)
     raise FileNotFoundError(errno.ENOENT, f"{what}: nothing found of {wanted}", str(root))
 
@@ -39,8 +41,10 @@ def first_of(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
 
 
 def contents(path: Path) -> bytes:
-    """The bytes of a file."""
+    """The bytes of a file; not of a device, which may have no end."""
     with named(path):
+        if path.is_char_device() or path.is_block_device():
+            refuse(path, "this is a device; accepted: a file")
         return path.read_bytes()
 
 

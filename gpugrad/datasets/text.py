@@ -124,4 +124,5 @@ def _decoded(path: Path, raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        refuse(path, f"not UTF-8 at byte {error.start}: {error.reason}; level='byte' takes any")
+        where = f"not UTF-8 at byte {error.start}: {error.reason}"
+        refuse(path, f"{where}; accepted: UTF-8, or any bytes with level='byte'")

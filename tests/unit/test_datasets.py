@@ -424,3 +424,16 @@ def test_the_real_mnist() -> None:
     assert (len(train), len(test)) == (60_000, 10_000)
     assert abs(train.data.numpy().mean() / 255 - 0.1307) < 1e-4
     assert np.bincount(train.targets.numpy()).tolist()[:3] == [5923, 6742, 5958]
+
+
+@pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="no such device here")
+def test_a_device_has_no_end() -> None:
+    """So nobody reads it to its end."""
+    with pytest.raises(FileFormatError, match="/dev/zero: this is a device"):
+        Text("/dev/zero", 8)
+
+
+def test_what_is_not_there_is_said_so(tmp_path: Path) -> None:
+    """Rather than what was looked for in it."""
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        MNIST(tmp_path / "nope.npz")
