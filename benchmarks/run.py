@@ -21,7 +21,7 @@ import click  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-SUITES = ("overhead", "train", "ops", "pool")
+SUITES = ("overhead", "train", "ops", "kernels", "pool")
 
 
 def conditions() -> dict[str, str]:
