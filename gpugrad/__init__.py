@@ -119,16 +119,17 @@ if TYPE_CHECKING:
     from gpugrad import testing as testing
     from gpugrad import types as types
     from gpugrad import version as version
-    from gpugrad.io import load as load
-    from gpugrad.io import save as save
 
 
-#: Functions of such modules, and their modules.
-_FUNCTIONS_ON_DEMAND = {"compile": "compiler", "fuse": "fusion", "vmap": "func"}
+#: Functions of modules that are imported so, and their modules.
+_FUNCTIONS_ON_DEMAND = {"compile": "compiler", "fuse": "fusion", "load": "io", "save": "io",
+                        "vmap": "func"}  # fmt: skip
 if TYPE_CHECKING:
     from gpugrad.compiler import compile as compile
     from gpugrad.func import vmap as vmap
     from gpugrad.fusion import fuse as fuse
+    from gpugrad.io import load as load
+    from gpugrad.io import save as save
 
 
 def __getattr__(name: str) -> Any:
@@ -136,8 +137,6 @@ def __getattr__(name: str) -> Any:
         return import_module(f"gpugrad.{name}")
     if name in _FUNCTIONS_ON_DEMAND:
         return getattr(import_module(f"gpugrad.{_FUNCTIONS_ON_DEMAND[name]}"), name)
-    if name in ("load", "save"):
-        return getattr(import_module("gpugrad.io"), name)
     return _lookup(name)  # ops that a user registered after the import
 
 

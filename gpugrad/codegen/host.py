@@ -22,7 +22,6 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.backends.workers import workers
-from gpugrad.codegen import machine
 from gpugrad.codegen.loops import ROWS, Layout, Printed, print_kernel
 from gpugrad.codegen.numbers import plain
 from gpugrad.codegen.trace import Trace
@@ -97,6 +96,8 @@ def build(trace: Trace, layout: Layout) -> Program:
     Raises:
         NotSupportedError: if it cannot be a kernel of this target.
     """
+    from gpugrad.codegen import machine  # most programs never need a kernel
+
     printed = print_kernel("kernel", trace.outputs, layout)
     missing = set(printed.called) - machine.defined()
     if missing:
@@ -115,6 +116,8 @@ def ready(program: Program, patience: int | None = None) -> bool:
         patience: at which call to compile an exact one; ``PATIENCE`` by default.
     """
     if program.function is None:
+        from gpugrad.codegen import machine
+
         program.calls += 1
         if program.exact and program.calls < (PATIENCE if patience is None else patience):
             return False

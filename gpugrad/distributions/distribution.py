@@ -206,6 +206,33 @@ class Elementwise(Distribution):
         return self._like(kind(*values, validate_args=False))
 
 
+class LocationScale(Elementwise):
+    """One shape for all, moved to ``loc`` and stretched by ``scale``; symmetric, and highest there.
+
+    Args:
+        loc, scale: numbers or tensors that broadcast together.
+        validate_args: whether parameters and values are checked.
+    """
+
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
+    support = constraints.real
+    has_rsample = True
+    _parameters = ("loc", "scale")
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
+        self._start(loc, scale, validate_args=validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
+
+
 def _outside(constraint: constraints.Constraint, value: Tensor) -> str:
     """A few of the values (or of the events) that break a constraint."""
     with no_grad():

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 from gpugrad import dtypes
-from gpugrad.distributions import constraints
-from gpugrad.distributions.distribution import Elementwise
+from gpugrad.distributions.distribution import LocationScale
 from gpugrad.distributions.utils import uniform_like
 from gpugrad.tensor import Tensor
 
 
-class Laplace(Elementwise):
+class Laplace(LocationScale):
     """Two exponential tails of decay ``scale`` around ``loc``."""
-
-    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
-    support = constraints.real
-    has_rsample = True
-    _parameters = ("loc", "scale")
-    loc: Tensor
-    scale: Tensor
-
-    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
-        self._start(loc, scale, validate_args=validate_args)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
-from gpugrad.distributions import constraints
-from gpugrad.distributions.distribution import Elementwise
+from gpugrad.distributions.distribution import LocationScale
 from gpugrad.distributions.utils import normal_like
 from gpugrad.tensor import Tensor
 
 
-class Normal(Elementwise):
+class Normal(LocationScale):
     """Normal distribution of mean ``loc`` and standard deviation ``scale``."""
-
-    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
-    support = constraints.real
-    has_rsample = True
-    _parameters = ("loc", "scale")
-    loc: Tensor
-    scale: Tensor
-
-    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
-        self._start(loc, scale, validate_args=validate_args)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
 
     @property
     def stddev(self) -> Tensor:
