@@ -22,7 +22,7 @@ from gpugrad.codegen.host import (
     ready,
     traced,
 )  # fmt: skip
-from gpugrad.codegen.loops import Layout
+from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.shapes import by_rows, elementwise_frame, last_dims, row_read, spread
 from gpugrad.codegen.trace import Trace, trace_forward
 from gpugrad.dtypes import DType

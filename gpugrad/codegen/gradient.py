@@ -20,7 +20,8 @@ from gpugrad.codegen.host import (
     ready,
     traced,
 )  # fmt: skip
-from gpugrad.codegen.loops import ROWS, Layout
+from gpugrad.codegen.levels import Layout
+from gpugrad.codegen.loops import ROWS
 from gpugrad.codegen.shapes import by_rows, elementwise_frame, last_dims, row_read, spread
 from gpugrad.codegen.trace import trace_rules
 from gpugrad.errors import NotSupportedError

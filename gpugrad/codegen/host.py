@@ -22,7 +22,8 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.backends.workers import workers
-from gpugrad.codegen.loops import ROWS, Layout, Printed, print_kernel
+from gpugrad.codegen.levels import Layout
+from gpugrad.codegen.loops import ROWS, Printed, print_kernel
 from gpugrad.codegen.numbers import plain
 from gpugrad.codegen.trace import Trace
 from gpugrad.config import config

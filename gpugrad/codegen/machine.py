@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from gpugrad import dtypes
-from gpugrad.codegen.loops import Layout, Printed
+from gpugrad.codegen.levels import Layout
+from gpugrad.codegen.loops import Printed
 from gpugrad.config import config
 from gpugrad.errors import KernelError, NotSupportedError
 

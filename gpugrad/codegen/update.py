@@ -12,7 +12,7 @@ import numpy as np
 
 from gpugrad.codegen import host
 from gpugrad.codegen.host import LARGE, Program, address, build, dtype_of, readable
-from gpugrad.codegen.loops import Layout
+from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.numbers import Formula, Number, fixed, remembered
 from gpugrad.codegen.trace import trace_forward
 from gpugrad.dtypes import HALVES, DType

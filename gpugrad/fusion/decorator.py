@@ -15,7 +15,8 @@ from gpugrad.autograd.function import Function
 from gpugrad.backends.memory.host import empty
 from gpugrad.codegen import machine
 from gpugrad.codegen.host import Program, build, run
-from gpugrad.codegen.loops import ROWS, Layout
+from gpugrad.codegen.levels import Layout
+from gpugrad.codegen.loops import ROWS
 from gpugrad.codegen.trace import only_used
 from gpugrad.errors import ArgumentError, NotSupportedError
 from gpugrad.expr import Expr

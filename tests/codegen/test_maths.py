@@ -7,7 +7,7 @@ from gpugrad import dtypes
 from gpugrad.backends import NUMPY
 from gpugrad.codegen import trace_forward
 from gpugrad.codegen.host import build, run
-from gpugrad.codegen.loops import Layout
+from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.machine import load
 from gpugrad.op import registry
 

@@ -13,7 +13,7 @@ import pytest
 
 from gpugrad import backends, dtypes
 from gpugrad.codegen.host import build, run
-from gpugrad.codegen.loops import Layout
+from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.machine import load
 from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError
