@@ -17,6 +17,7 @@ from gpugrad import backends, dtypes, signature
 from gpugrad.backends.numpy import quiet
 from gpugrad.codegen.forward import forward as generated
 from gpugrad.codegen.host import LARGE
+from gpugrad.codegen.target import TARGETS
 from gpugrad.devices import CPU
 from gpugrad.dtypes import DType
 from gpugrad.errors import ArgumentError, DeviceError
@@ -102,8 +103,10 @@ def call(op: Op, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
             if type(first._array) is not _NDARRAY:
                 backend = backends.ARRAY_TYPES[type(first._array)]
                 run, xp = backend.run, backend.xp
-            elif first._array.size >= LARGE:
-                out = generated(op, arrays, settings, half)
+            if first._array.size >= LARGE or type(first._array) is not _NDARRAY:
+                target = TARGETS[type(first._array)]
+                if target is not None and first._array.size >= target.least:
+                    out = run(generated, target, op, arrays, settings, half)
             if out is None:
                 if half is not None:
                     arrays = [run(_to_f32, x) for x in arrays]

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from gpugrad import dtypes
 from gpugrad.backends import NUMPY
+from gpugrad.backends.nvidia.text import text as file_text
 from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError
 from gpugrad.expr import Expr, schedule
@@ -36,14 +34,9 @@ using namespace std;
 """
 
 
-@cache
 def helpers() -> str:
-    """The text of ``kernels/elementwise.cuh``, from the installed package or the checkout."""
-    if find_spec("gpugrad.kernels") is not None:
-        from gpugrad.kernels import source
-
-        return str(source("elementwise.cuh"))
-    return (Path(__file__).parents[2] / "kernels/elementwise.cuh").read_text(encoding="utf-8")
+    """The text of ``kernels/elementwise.cuh``."""
+    return file_text("elementwise.cuh")
 
 
 def type_name(dtype: DType) -> str:
@@ -92,8 +85,15 @@ def body(outputs: Sequence[Expr], indent: str = "    ") -> tuple[str, list[str]]
     return "".join(lines), [names.get(id(x)) or f"a{x.index}" for x in results]
 
 
-def spell(node: Expr, name: Callable[[Expr], str]) -> str:
-    """One node as a C++ expression, by the spelling that its record gives."""
+def spell(node: Expr, name: Callable[[Expr], str],
+          literal: Callable[[Any, DType], str] = literal) -> str:  # fmt: skip
+    """One node as a C++ expression, by the spelling that its record gives.
+
+    Args:
+        node: the node.
+        name: what a value is called.
+        literal: how a constant of a dtype is written.
+    """
     op = node.op
     assert op is not None
     dtype = computed_in(node)

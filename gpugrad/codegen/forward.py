@@ -9,28 +9,15 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes
-from gpugrad.backends.memory.host import empty
-from gpugrad.codegen import host
-from gpugrad.codegen.host import (
-    Program,
-    build,
-    dtype_of,
-    known,
-    operand_key,
-    program_of,
-    readable,
-    ready,
-    traced,
-)  # fmt: skip
 from gpugrad.codegen.levels import Layout
-from gpugrad.codegen.shapes import by_rows, elementwise_frame, last_dims, row_read, spread
+from gpugrad.codegen.shapes import by_rows, last_dims, row_read
+from gpugrad.codegen.target import Program, Target, dtype_of, traced
 from gpugrad.codegen.trace import Trace, trace_forward
 from gpugrad.dtypes import DType
 from gpugrad.errors import GpugradError, NotSupportedError
 from gpugrad.op import Op
 from gpugrad.spec import Spec, result_of
 
-_NDARRAY = np.ndarray
 _HALVES = dtypes.HALVES
 
 
@@ -38,26 +25,29 @@ def _layout(trace: Trace, held: Sequence[DType], stored: Sequence[DType]) -> Lay
     return Layout(trace.reads, tuple(held), tuple(stored))
 
 
-def forward(op: Op, arrays: Sequence[Any], settings: dict[str, Any],
+def forward(target: Target, op: Op, arrays: Sequence[Any], settings: dict[str, Any],
             half: DType | None = None) -> Any:  # fmt: skip
     """The results of an op by a kernel, or None where the array code is to run.
 
     Args:
+        target: that of the arrays.
         op: the record.
         arrays: its operands, promoted: arrays, numbers and None.
         settings: all of its settings.
         half: the 16-bit float to round results to, where operands are of that.
     """
-    given = [a for a in arrays if isinstance(a, _NDARRAY)]
-    if op.view or op.variadic or not readable(given):
+    given = [a for a in arrays if type(a) is target.array_type]
+    if op.view or op.variadic:
         return None
     if op.elementwise:
-        return _elementwise(op, arrays, given, settings, half)
-    return _rowwise(op, arrays, given, settings, half) if "dim" in op.settings else None
+        return _elementwise(target, op, arrays, given, settings, half)
+    if "dim" in op.settings:
+        return _rowwise(target, op, arrays, given, settings, half)
+    return None
 
 
-def _elementwise(op: Op, arrays: Sequence[Any], given: list[Any], settings: dict[str, Any],
-                 half: DType | None) -> Any:  # fmt: skip
+def _elementwise(target: Target, op: Op, arrays: Sequence[Any], given: list[Any],
+                 settings: dict[str, Any], half: DType | None) -> Any:  # fmt: skip
     shapes = [a.shape for a in given]
     shape = shapes[0]
     if any(s != shape for s in shapes):
@@ -65,27 +55,23 @@ def _elementwise(op: Op, arrays: Sequence[Any], given: list[Any], settings: dict
             shape = np.broadcast_shapes(*shapes)
         except ValueError:
             return None  # the array code knows what to say
-    frame = elementwise_frame(shape, shapes)
-    if frame is None:
-        given = spread(shape, given)
-        frame = elementwise_frame(shape, [a.shape for a in given])
+    frame = target.frame(shape, given)
     if frame is None:
         return None
-    rows, columns, reads = frame
-    left = iter(reads)
-    operands = tuple(
-        [operand_key(a, next(left) if isinstance(a, _NDARRAY) else "") for a in arrays]
-    )
+    left, kind, key_of = iter(frame.reads), target.array_type, target.operand_key
+    operands = tuple([key_of(a, next(left) if type(a) is kind else "") for a in arrays])
     key = (op, operands, half, *settings.items())
-    program = program_of(key, lambda: _forward_program(op, operands, settings, half))
-    if program is None or not ready(program):
+    program = target.program_of(key, lambda: _forward_program(target, op, operands, settings, half))
+    if program is None or not target.ready(program):
         return None
-    outs = [empty(shape, d.np) for d in program.layout.stored]
-    host.run(program, rows, columns, given, outs)
+    outs = [target.empty(frame.shape, d.np) for d in program.layout.stored]
+    target.run(program, frame.rows, frame.columns, frame.arrays, outs, frame.dims)
+    if frame.back is not None:
+        outs = [o.transpose(frame.back) for o in outs]
     return outs[0] if len(outs) == 1 and not op.outputs else tuple(outs)
 
 
-def _forward_program(op: Op, operands: Sequence[Any], settings: dict[str, Any],
+def _forward_program(target: Target, op: Op, operands: Sequence[Any], settings: dict[str, Any],
                      half: DType | None) -> Program:  # fmt: skip
     trace = trace_forward(op, [traced(o) for o in operands], settings)
     held = [o[0] for o in operands if type(o) is tuple]
@@ -93,58 +79,62 @@ def _forward_program(op: Op, operands: Sequence[Any], settings: dict[str, Any],
         raise NotSupportedError("16-bit floats that are only moved stay what they are")
     wanted: Any = settings.get("dtype") or half
     stored = [wanted if half and o.dtype is dtypes.float32 else o.dtype for o in trace.outputs]
-    return build(trace, _layout(trace, held, stored))
+    return target.build(trace, _layout(trace, held, stored))
 
 
-def _rowwise(op: Op, arrays: Sequence[Any], given: list[Any], settings: dict[str, Any],
-             half: DType | None) -> Any:  # fmt: skip
-    like = given[0].shape
+def _rowwise(target: Target, op: Op, arrays: Sequence[Any], given: Sequence[Any],
+             settings: dict[str, Any], half: DType | None) -> Any:  # fmt: skip
+    like, kind = given[0].shape, target.array_type
     split = last_dims(settings["dim"], len(like))
     if split is None or math.prod(like[split:]) < 2:
         return None
     operands = tuple([
-        operand_key(a, row_read(a.shape, like, split, n in op.indices)
-                 if isinstance(a, _NDARRAY) else "")
+        target.operand_key(a, row_read(a.shape, like, split, n in op.indices)
+                           if type(a) is kind else "")
         for a, n in zip(arrays, op.arrays)
     ])  # fmt: skip
     if any(type(o) is tuple and not o[1] for o in operands):
         return None
+    whole = target.as_rows(given)
+    if whole is None:
+        return None
+    given = whole
     key = (op, operands, half, split, tuple([a.ndim for a in given]), *settings.items())
 
     def specs() -> tuple[Spec, ...]:
         wide = [Spec(a.shape, dtypes.float32 if dtype_of(a) in _HALVES and half else dtype_of(a))
-                if isinstance(a, _NDARRAY) else a for a in arrays]  # fmt: skip
+                if type(a) is kind else a for a in arrays]  # fmt: skip
         found = result_of(op, tuple(wide), settings)
         return found if isinstance(found, tuple) else (found,)
 
     def make() -> Program:
         wanted: Any = settings.get("dtype") or half
         stored = [wanted if half and s.dtype is dtypes.float32 else s.dtype for s in specs()]
-        return _row_program(op, operands, settings, stored)
+        return _row_program(target, op, operands, settings, stored)
 
-    if not known(key):
+    if not target.known(key):
         try:
             specs()
         except GpugradError:
             return None  # the array code knows what to say; another call may be right
-    program = program_of(key, make)
-    if program is None or not ready(program):
+    program = target.program_of(key, make)
+    if program is None or not target.ready(program):
         return None
     results = specs()
     rows = math.prod(like[:split])
-    for spec, per_row in zip(results, program.printed.per_row):
+    for spec, per_row in zip(results, program.per_row):
         if math.prod(spec.shape) != (rows if per_row else given[0].size):
             return None
-    outs = [empty(s.shape, d.np) for s, d in zip(results, program.layout.stored)]
-    host.run(program, rows, math.prod(like[split:]), given, outs)
+    outs = [target.empty(s.shape, d.np) for s, d in zip(results, program.layout.stored)]
+    target.run(program, rows, math.prod(like[split:]), given, outs)
     return tuple(outs) if op.outputs else outs[0]
 
 
-def _row_program(op: Op, operands: Sequence[Any], settings: dict[str, Any],
+def _row_program(target: Target, op: Op, operands: Sequence[Any], settings: dict[str, Any],
                  stored: Sequence[DType]) -> Program:  # fmt: skip
     trace = trace_forward(op, [traced(o) for o in operands], by_rows(settings))
     held = [o[0] for o in operands if type(o) is tuple]
     for out, dtype in zip(trace.outputs, stored, strict=True):
         if out.dtype is not dtype and not (out.dtype is dtypes.float32 and dtype in _HALVES):
             raise NotSupportedError("the expression has another dtype than the result")
-    return build(trace, _layout(trace, held, stored))
+    return target.build(trace, _layout(trace, held, stored))

@@ -13,21 +13,22 @@ import ctypes
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from gpugrad import dtypes
+from gpugrad.backends.memory.host import empty
 from gpugrad.backends.workers import workers
 from gpugrad.codegen.levels import Layout
-from gpugrad.codegen.loops import ROWS, Printed, print_kernel
+from gpugrad.codegen.loops import ROWS, print_kernel
 from gpugrad.codegen.numbers import plain
+from gpugrad.codegen.shapes import framed, spread
+from gpugrad.codegen.target import Frame, Program, Target
 from gpugrad.codegen.trace import Trace
 from gpugrad.config import config
-from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError
 
 #: Elements from which a kernel pays.
@@ -37,58 +38,8 @@ SHARED = 1 << 17
 #: Calls of an exactly rounded kernel before it is compiled.
 PATIENCE = 3
 _EXACT = {"sqrt", "sqrtf", "fabs", "fabsf", "floor", "floorf", "ceil", "ceilf", "trunc", "truncf"}
-_NDARRAY = np.ndarray
-_HALVES = dtypes.HALVES
 _spare = (ctypes.c_int64 * 2)()
 _SPARE = ctypes.addressof(_spare)  # where a kernel would tell of an exception
-
-
-@dataclass(slots=True)
-class Program:
-    """A kernel bound to one choice of settings: what to pass to it and what comes out."""
-
-    trace: Trace
-    layout: Layout
-    printed: Printed
-    numbers: Any
-    exact: bool
-    calls: int = 0
-    function: Any = None
-
-
-_programs: dict[Any, Program | None] = {}
-_ROOM = 1024
-
-
-def dtype_of(array: Any) -> DType:
-    return dtypes.from_numpy(array.dtype)
-
-
-def known(key: Any) -> bool:
-    """Whether it was settled before if there is a program."""
-    try:
-        return key in _programs
-    except TypeError:
-        return True
-
-
-def program_of(key: Any, make: Any) -> Program | None:
-    """The program of a key, made on first use; None if there can be none."""
-    try:
-        return _programs[key]
-    except KeyError:
-        pass
-    except TypeError:  # a setting without a hash
-        return None
-    try:
-        program: Program | None = make()
-    except Exception:
-        # A record's function that is not written for expressions may fail in any way on them.
-        program = None
-    if len(_programs) >= _ROOM:
-        _programs.clear()
-    _programs[key] = program
-    return program
 
 
 def build(trace: Trace, layout: Layout) -> Program:
@@ -106,7 +57,7 @@ def build(trace: Trace, layout: Layout) -> Program:
     exact = not printed.scratch and not any(printed.per_row) and set(printed.called) <= _EXACT
     exact = exact and "plus(" not in printed.source
     numbers = np.array([plain(n) for n in printed.numbers] or [0.0])
-    return Program(trace, layout, printed, numbers, exact)
+    return Program(trace, layout, printed, printed.per_row, numbers, exact)
 
 
 def ready(program: Program, patience: int | None = None) -> bool:
@@ -225,15 +176,52 @@ def readable(arrays: Sequence[Any]) -> bool:
     return True
 
 
-def operand_key(a: Any, read: str) -> Any:
-    """What stands for an operand in a key: dtype and read of an array, a number, or None."""
-    if isinstance(a, _NDARRAY):
-        return (dtype_of(a), read)
-    return a.item() if isinstance(a, np.generic) else a
+class HostTarget(Target):
+    """NumPy arrays: Numba compiles, threads of ``backends.workers`` share the rows."""
 
+    array_type = np.ndarray
+    least = LARGE
 
-def traced(operand: Any) -> Any:
-    """The operand as ``codegen.trace`` takes it: 16-bit floats compute in float32."""
-    if type(operand) is not tuple:
-        return operand
-    return (dtypes.float32 if operand[0] in _HALVES else operand[0], operand[1])
+    def build(self, trace: Trace, layout: Layout) -> Program:
+        return build(trace, layout)
+
+    def ready(self, program: Program, patience: int | None = None) -> bool:
+        return ready(program, patience)
+
+    def frame(self, shape: tuple[int, ...], arrays: Sequence[Any],
+              wanted: Sequence[tuple[int, ...]] = ()) -> Frame | None:  # fmt: skip
+        if not readable(arrays):
+            return None
+        found = framed(shape, arrays, wanted)
+        return framed(shape, spread(shape, arrays), wanted) if found is None else found
+
+    def as_rows(self, arrays: Sequence[Any]) -> Sequence[Any] | None:
+        return arrays if readable(arrays) else None
+
+    def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
+            outputs: Sequence[Any], dims: Any = None) -> None:  # fmt: skip
+        run(program, rows, columns, inputs, outputs)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return empty(shape, dtype)
+
+    def sums(self, program: Program, rows: int, columns: int, dtype: Any) -> Any:
+        return np.zeros((-(-rows // ROWS), columns), dtype)
+
+    def total(self, sums: Any, dtype: Any) -> Any:
+        return np.sum(sums, 0, np.float64).astype(dtype)
+
+    def direct(self, array: Any) -> bool:
+        return readable((array,))
+
+    def writable(self, array: Any) -> bool:
+        return bool(array.flags.writeable)
+
+    def address(self, array: Any) -> int:
+        return address(array)
+
+    def with_numbers(self, program: Program, numbers: Sequence[float]) -> Program:
+        return replace(program, numbers=np.array(numbers or [0.0], np.float64))
+
+    def run_table(self, program: Program, table: Any, lengths: Any) -> None:
+        run_table(program, table, lengths)

@@ -12,7 +12,6 @@ import ctypes
 import hashlib
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from gpugrad import dtypes
+from gpugrad.backends.kept import Store
 from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.loops import Printed
-from gpugrad.config import config
 from gpugrad.errors import KernelError, NotSupportedError
 
 _lock = threading.RLock()
@@ -32,7 +31,8 @@ _engines: list[Any] = []
 _loaded: dict[str, Any] = {}
 if hasattr(os, "register_at_fork"):  # another thread may have held the lock
     os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
-_MAGIC = b"gpugrad kernel 1\n"
+#: Object files, by the hash that names a kernel.
+STORE = Store("cpu", ".o")
 
 
 @cache
@@ -98,7 +98,9 @@ def load(printed: Printed, layout: Layout) -> Any:
     with _lock:
         found = _loaded.get(name)
         if found is None:
-            found = _loaded[name] = _from_disk(name, len(types))
+            code = STORE.read(name)
+            if code is not None:
+                found = _loaded[name] = _link(name, code, len(types))
         if found is None:
             found = _loaded[name] = _compile(name, printed.source, types)
     return found
@@ -110,37 +112,6 @@ _MEMORY = {
     dtypes.bfloat16: "uint16", dtypes.int64: "int64", dtypes.int32: "int32",
     dtypes.int16: "int16", dtypes.int8: "int8", dtypes.uint8: "uint8", dtypes.bool_: "uint8",
 }  # fmt: skip
-
-
-def _path(name: str) -> Path:
-    return Path(config.cache_dir) / "cpu" / f"{name}.o"
-
-
-def _from_disk(name: str, arrays: int) -> Any:
-    try:
-        data = _path(name).read_bytes()
-    except OSError:
-        return None
-    head, mark, code = data[: len(_MAGIC)], data[len(_MAGIC) :][:32], data[len(_MAGIC) + 32 :]
-    if head != _MAGIC or hashlib.sha256(code).digest() != mark:
-        return None
-    return _link(name, code, arrays)
-
-
-def _to_disk(name: str, code: bytes) -> None:
-    """Keep a kernel; a folder that cannot be written or is full costs the next process time."""
-    path = _path(name)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(code).digest() + code)
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-    except OSError:
-        return
 
 
 def _link(name: str, code: bytes, arrays: int) -> Any:
@@ -176,7 +147,7 @@ def _compile(name: str, source: str, types: list[str]) -> Any:
         raise KernelError(
             f"a kernel for {', '.join(types)} did not compile: {error}\nIts source:\n{source}"
         ) from error
-    _to_disk(name, code)
+    STORE.write(name, code)
     return _link(name, code, len(types))
 
 

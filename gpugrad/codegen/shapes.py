@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-#: A frame: rows, columns, and per array how it is read (see ``codegen.loops``).
-Frame = tuple[int, int, tuple[str, ...]]
+from gpugrad.codegen.target import Frame
+
+#: Rows, columns, and per array how it is read (see ``codegen.levels.Layout``).
+Reads = tuple[int, int, tuple[str, ...]]
 #: Shorter rows than this do not fill vectors.
 LEAST_COLUMNS = 16
 
 
-def elementwise_frame(shape: tuple[int, ...], shapes: Sequence[tuple[int, ...]]) -> Frame | None:
+def elementwise_frame(shape: tuple[int, ...], shapes: Sequence[tuple[int, ...]]) -> Reads | None:
     """The frame of an elementwise kernel over ``shape``; None where broadcasting is not simple.
 
     Simple is: whole, one value, one per trailing position (a bias), or one per leading position.
@@ -49,6 +52,20 @@ def elementwise_frame(shape: tuple[int, ...], shapes: Sequence[tuple[int, ...]])
     if columns < LEAST_COLUMNS:
         return None
     return math.prod(shape) // columns, columns, tuple(reads)
+
+
+def framed(shape: tuple[int, ...], arrays: Sequence[Any],
+           wanted: Sequence[tuple[int, ...]] = ()) -> Frame | None:  # fmt: skip
+    """The frame of contiguous arrays; without ``wanted`` if those do not fit the arrays'."""
+    shapes = [a.shape for a in arrays]
+    found = elementwise_frame(shape, [*shapes, *wanted]) if wanted else None
+    if found is None or "row" in found[2][len(shapes) :]:
+        found, wanted = elementwise_frame(shape, shapes), ()
+    if found is None:
+        return None
+    rows, columns, reads = found
+    count = len(shapes)
+    return Frame(rows, columns, reads[:count], reads[count:], arrays, shape)
 
 
 def spread(shape: tuple[int, ...], arrays: Sequence[Any]) -> list[Any]:
@@ -97,3 +114,86 @@ def by_rows(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with the last dimensions as dimension 1 of rows and columns."""
     dim = settings["dim"]
     return settings | {"dim": 1 if isinstance(dim, int) else (1,)}
+
+
+def dense_order(shape: tuple[int, ...], arrays: Sequence[Any]) -> tuple[int, ...] | None:
+    """The order of dimensions in which all arrays are contiguous, or None.
+
+    Channels-last images are one case: permuted so, they are read and written as they lie.
+    """
+    whole = next((a for a in arrays if a.shape == shape and not a.flags.c_contiguous), None)
+    if whole is None:
+        return None
+    order = tuple(sorted(range(len(shape)), key=lambda i: (-whole.strides[i], i)))
+    for a in arrays:
+        if a.size != 1 and not aligned(a, len(shape)).transpose(order).flags.c_contiguous:
+            return None
+    return None if order == tuple(range(len(shape))) else order
+
+
+def aligned(a: Any, ndim: int) -> Any:
+    """An array with leading dimensions of size 1, up to ``ndim`` of them."""
+    return a if a.ndim == ndim else a.reshape((1,) * (ndim - a.ndim) + a.shape)
+
+
+@dataclass(slots=True)
+class Strides:
+    """Sizes of an iteration space, and per array how far its elements are apart.
+
+    Attributes:
+        sizes: of the dimensions, merged where all arrays allow.
+        steps: per array that is read by strides, elements to the next one in each dimension.
+        reach: the farthest element from the first.
+    """
+
+    sizes: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...]
+    reach: int
+
+    def packed(self, index: Any) -> Any:
+        """As a C struct of two arrays of ``index``: ``size``, ``stride``."""
+        kinds = np.dtype([("size", index, len(self.sizes)),
+                          ("stride", index, (len(self.steps), len(self.sizes)))])  # fmt: skip
+        return np.array((self.sizes, self.steps), kinds)[()]
+
+
+def strides_of(shape: tuple[int, ...], arrays: Sequence[Any]) -> Frame | None:
+    """A frame in which what is not contiguous is read by its strides."""
+    ndim = len(shape)
+    reads: list[str] = []
+    steps: list[tuple[int, ...]] = []
+    for a in arrays:
+        if a.shape == shape and a.flags.c_contiguous:
+            reads.append("full")
+        elif a.size == 1:
+            reads.append("one")
+        else:
+            if any(s % a.itemsize for s in a.strides):
+                return None
+            lead = ndim - a.ndim
+            own = [0 if n == 1 else s // a.itemsize for n, s in zip(a.shape, a.strides)]
+            reads.append("strided")
+            steps.append((*(0,) * lead, *own))
+    if not steps:
+        return None
+    sizes, merged = _merged(shape, steps)
+    reach = max(sum(abs(s) * (n - 1) for s, n in zip(step, sizes)) for step in merged)
+    dims = Strides(sizes, merged, reach)
+    return Frame(1, math.prod(shape), tuple(reads), (), arrays, shape, None, dims)
+
+
+def _merged(shape: tuple[int, ...], steps: Sequence[tuple[int, ...]]) -> Any:
+    """Dimensions of size 1 left out, neighbours joined that are one run in every array."""
+    sizes: list[int] = []
+    kept: list[list[int]] = []  # per dimension the steps of all arrays
+    for d, n in enumerate(shape):
+        if n == 1:
+            continue
+        here = [s[d] for s in steps]
+        if sizes and all(before == now * n for before, now in zip(kept[-1], here)):
+            sizes[-1] *= n
+            kept[-1] = here
+        else:
+            sizes.append(n)
+            kept.append(here)
+    return tuple(sizes), tuple(zip(*kept))

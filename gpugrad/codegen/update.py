@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gpugrad.codegen import host
-from gpugrad.codegen.host import LARGE, Program, address, build, dtype_of, readable
 from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.numbers import Formula, Number, fixed, remembered
+from gpugrad.codegen.target import Program, Target, dtype_of, traced
 from gpugrad.codegen.trace import trace_forward
 from gpugrad.dtypes import HALVES, DType
 from gpugrad.errors import GpugradError, NotSupportedError
@@ -27,35 +26,40 @@ _ROW = 1 << 16
 _SMALL_PATIENCE = 20
 
 
-def overwrite(op: Op, sets: Sequence[Sequence[Any]], targets: Sequence[int],
+def overwrite(target: Target, op: Op, sets: Sequence[Sequence[Any]], into: Sequence[int],
               settings: dict[str, Any]) -> bool:  # fmt: skip
     """Run an op over every set of its operands, into their memory; False if nothing was done.
 
     The bits are those of one set after the other.
 
     Args:
+        target: that of all arrays.
         op: the record.
         sets: its operands, for each time that it is to run; in a set all have one shape.
-        targets: per output the operand that it overwrites.
+        into: per output the operand that it overwrites.
         settings: all of its settings.
     """
     sets = [s for s in sets if s[0].size]
     total = sum([s[0].size for s in sets])
-    if not sets or total + _WORTH * len(sets) < LARGE or not _fitting(sets, targets):
+    small = total < target.least
+    if not sets or (small and total + _WORTH * len(sets) < target.least):
+        return False
+    if not _fitting(target, sets, into):
         return False
     dtype, width = dtype_of(sets[0][0]), len(sets[0])
-    if total < LARGE and _small[op, dtype] < _SMALL_PATIENCE:
+    if small and _small[op, dtype] < _SMALL_PATIENCE:
         _small[op, dtype] += 1
         return False
-    program = _program_of(op, dtype, width, tuple(targets), settings)
-    if program is None or (total < LARGE and not program.exact):
+    program = _program_of(target, op, dtype, width, tuple(into), settings)
+    if program is None or (small and not program.exact):
         return False
+    address = target.address
     table = np.fromiter((address(a) for s in sets for a in s), np.int64, width * len(sets))
     lengths = np.fromiter((s[0].size for s in sets), np.int64, len(sets))
     table = table.reshape(-1, width)
     if _overlapping(table, lengths * dtype.itemsize):
         return False
-    host.run_table(program, *_rows(table, lengths, dtype.itemsize))
+    target.run_table(program, *_rows(table, lengths, dtype.itemsize))
     return True
 
 
@@ -63,18 +67,18 @@ def overwrite(op: Op, sets: Sequence[Sequence[Any]], targets: Sequence[int],
 _small: Counter[tuple[Op, DType]] = Counter()
 
 
-def _fitting(sets: Sequence[Sequence[Any]], targets: Sequence[int]) -> bool:
+def _fitting(target: Target, sets: Sequence[Sequence[Any]], into: Sequence[int]) -> bool:
     """Whether all lie as a kernel reads and writes them."""
-    dtype = sets[0][0].dtype
+    dtype, kind = sets[0][0].dtype, target.array_type
     for operands in sets:
         shape = operands[0].shape
         for a in operands:
-            if a.dtype is not dtype or a.shape != shape:
+            if type(a) is not kind or a.dtype != dtype or a.shape != shape:
                 return False
-        if not readable(operands):
-            return False
-        for i in targets:
-            if not operands[i].flags.writeable:
+            if not target.direct(a):
+                return False
+        for i in into:
+            if not target.writable(operands[i]):
                 return False
     return True
 
@@ -113,35 +117,35 @@ _known: dict[Any, list[_Known]] = {}
 _ROOM = 1024
 
 
-def _program_of(op: Op, dtype: DType, count: int, targets: tuple[int, ...],
+def _program_of(target: Target, op: Op, dtype: DType, count: int, into: tuple[int, ...],
                 settings: dict[str, Any]) -> Program | None:  # fmt: skip
     """The program with the numbers of these settings, ready to run; None if there is none."""
-    kinds = _known.setdefault((op, dtype, targets, fixed(settings)), [])
+    kinds = _known.setdefault((target, op, dtype, into, fixed(settings)), [])
     found = next((k for k in kinds if k.fits(settings)), None)
     if found is None:
         if len(_known) > _ROOM or len(kinds) > _ROOM:
             _known.clear()
         asked: list[tuple[Formula, bool]] = []
         with suppress(GpugradError, TypeError, ValueError, ArithmeticError):
-            made = _program(op, dtype, count, targets, remembered(settings, asked))
+            made = _program(target, op, dtype, count, into, remembered(settings, asked))
             kinds.append(found := _Known(made, asked))
         if found is None:
             kinds.append(found := _Known(None, []))
     program = found.program
-    if program is None or not host.ready(program, patience=1):
+    if program is None or not target.ready(program, patience=1):
         return None
     formulas = [n.formula if type(n) is Number else None for n in program.printed.numbers]
     numbers = [n if f is None else f(settings)
                for n, f in zip(program.printed.numbers, formulas)]  # fmt: skip
-    return replace(program, numbers=np.array(numbers or [0.0], np.float64))
+    return target.with_numbers(program, numbers)
 
 
-def _program(op: Op, dtype: DType, count: int, targets: tuple[int, ...],
+def _program(target: Target, op: Op, dtype: DType, count: int, into: tuple[int, ...],
              settings: dict[str, Any]) -> Program:  # fmt: skip
-    if dtype in HALVES:
+    if dtype in HALVES and not target.halves:
         raise NotSupportedError("16-bit floats are rounded once, at the end")
-    trace = trace_forward(op, [dtype] * count, settings)
-    if any(o.dtype is not dtype for o in trace.outputs):
+    trace = trace_forward(op, [traced((dtype, "full"))] * count, settings)
+    if any(o.dtype is not traced((dtype, "full"))[0] for o in trace.outputs):
         raise NotSupportedError("a result of another dtype")
-    layout = Layout(trace.reads, (dtype,) * count, (dtype,) * len(targets), targets, (), True)
-    return build(trace, layout)
+    layout = Layout(trace.reads, (dtype,) * count, (dtype,) * len(into), into, (), True)
+    return target.build(trace, layout)

@@ -7,16 +7,11 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from gpugrad import dtypes
 from gpugrad.autograd import grad
 from gpugrad.autograd.function import Function
-from gpugrad.backends.memory.host import empty
-from gpugrad.codegen import machine
-from gpugrad.codegen.host import Program, build, run
 from gpugrad.codegen.levels import Layout
-from gpugrad.codegen.loops import ROWS
+from gpugrad.codegen.target import TARGETS, Program, Target
 from gpugrad.codegen.trace import only_used
 from gpugrad.errors import ArgumentError, NotSupportedError
 from gpugrad.expr import Expr
@@ -40,7 +35,7 @@ def fuse(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     Raises:
         NotSupportedError: when called, for an op that cannot be fused (with its line and the
-            reason) or tensors that are not on the CPU.
+            reason), or tensors of several devices.
     """
     signature = inspect.signature(fn)
     kernels: dict[Any, Fused] = {}
@@ -56,10 +51,16 @@ def fuse(fn: Callable[..., Any]) -> Callable[..., Any]:
         tensors = [values[i] for i in places]
         if not tensors:
             raise ArgumentError("fuse: at least one argument must be a Tensor")
-        if not all(type(t._array) is np.ndarray for t in tensors):
-            raise NotSupportedError("fuse: tensors must be on the CPU")
+        devices = dict.fromkeys(t.device for t in tensors)
+        target = TARGETS[type(tensors[0]._array)]
+        if len(devices) > 1 or target is None:
+            raise NotSupportedError(
+                f"fuse: tensors are on {', '.join(map(str, devices))}; accepted: all on the CPU, "
+                "or all on one CUDA device"
+            )
         others = [v for i, v in enumerate(values) if i not in places]
-        key = (tuple([(t._array.shape, t._array.dtype) for t in tensors]), *map(_plain, others))
+        lies = [(t._array.shape, t._array.dtype) for t in tensors]
+        key = (target, tuple(lies), *map(_plain, others))
         kernel = kernels.get(key)
         if kernel is None:
 
@@ -70,7 +71,7 @@ def fuse(fn: Callable[..., Any]) -> Callable[..., Any]:
                 return fn(*given)
 
             specs = [Spec(t._array.shape, t.dtype) for t in tensors]
-            kernel = kernels[key] = Fused(call, Recipe(call, specs))
+            kernel = kernels[key] = Fused(call, Recipe(call, specs), target)
         out = _Apply.apply(kernel, *tensors)
         return out if kernel.recipe.many else out[0]
 
@@ -90,8 +91,8 @@ def _plain(value: Any) -> Any:
 class Fused:
     """The kernels of a function for one combination of shapes and dtypes."""
 
-    def __init__(self, call: Callable[..., Any], recipe: Recipe) -> None:
-        self.call, self.recipe = call, recipe
+    def __init__(self, call: Callable[..., Any], recipe: Recipe, target: Target) -> None:
+        self.call, self.recipe, self.target = call, recipe, target
         self._gradients: dict[tuple[bool, ...], Any] = {}
         outs, _ = recipe.forward(recipe.inputs())
         try:
@@ -117,20 +118,21 @@ class Fused:
         trace = only_used([(str(i), computed(d), r) for i, (d, r) in enumerate(metas)], outs)
         layout = Layout(trace.reads, tuple([metas[i][0] for i in trace.used]), tuple(stored), (),
                         summed)  # fmt: skip
-        program = build(trace, layout)
-        program.function = machine.load(program.printed, layout)
+        program = self.target.build(trace, layout)
+        if not self.target.ready(program, patience=1):
+            raise NotSupportedError("there is no compiler")
         return program
 
     def forward(self, arrays: Sequence[Any]) -> list[Any]:
         """The results for contiguous arrays."""
-        outs = [empty(s.shape, s.dtype.np) for s in self.recipe.outputs]
+        outs = [self.target.empty(s.shape, s.dtype.np) for s in self.recipe.outputs]
         self._run(self._forward, arrays, outs)
         return outs
 
     def _run(self, program: Program, arrays: Sequence[Any], outs: Sequence[Any]) -> None:
         used = [arrays[i] for i in program.trace.used]
         if all(a.size for a in outs):
-            run(program, self.recipe.rows, self.recipe.columns, used, outs)
+            self.target.run(program, self.recipe.rows, self.recipe.columns, used, outs)
 
     def backward(self, arrays: Sequence[Any], gs: Sequence[Any],
                  wanted: tuple[bool, ...]) -> list[Any]:  # fmt: skip
@@ -138,13 +140,12 @@ class Fused:
         if wanted not in self._gradients:
             self._gradients[wanted] = self._derive(wanted)
         program, flows, summed = self._gradients[wanted]
-        recipe = self.recipe
+        recipe, target = self.recipe, self.target
         if program is None:
             return [None] * len(arrays)
-        blocks = (-(-recipe.rows // ROWS), recipe.columns)
         shapes = [a.shape for a, f in zip(arrays, flows) if f]
-        outs = [np.zeros(blocks, np.float64 if d is dtypes.float64 else np.float32) if s
-                else empty(shape, d.np)
+        outs = [target.sums(program, recipe.rows, recipe.columns, computed(d).np) if s
+                else target.empty(shape, d.np)
                 for s, d, shape in zip(summed, program.layout.stored, shapes)]  # fmt: skip
         self._run(program, [*arrays, *gs], outs)
         made = iter(zip(outs, summed, strict=True))
@@ -152,8 +153,8 @@ class Fused:
 
     def _gathered(self, array: Any, out: Any, summed: bool) -> Any:
         if summed:
-            total = out.sum(0, np.float64)
-            out = np.asarray(total.sum() if array.size == 1 else total).reshape(array.shape)
+            out = self.target.total(out, dtypes.float64.np)
+            out = (out.sum() if array.size == 1 else out).reshape(array.shape)
         return out if out.dtype == array.dtype else out.astype(array.dtype)
 
     def _derive(self, wanted: tuple[bool, ...]) -> Any:
@@ -186,7 +187,7 @@ class _Apply(Function):
     def forward(ctx: Any, kernel: Fused, *tensors: Tensor) -> Any:
         ctx.kernel = kernel
         ctx.save_for_backward(*tensors)
-        arrays = [np.ascontiguousarray(t._array) for t in tensors]
+        arrays = _contiguous([t._array for t in tensors])
         return tuple([wrap(a) for a in kernel.forward(arrays)])
 
     @staticmethod
@@ -195,14 +196,19 @@ class _Apply(Function):
         wanted = ctx.needs_input_grad[1:]
         if modes.grad:
             return (None, *_again(kernel, tensors, gs, wanted))
-        arrays = [np.ascontiguousarray(t._array) for t in tensors]
-        given = [
-            np.ascontiguousarray((F.zeros(s.shape, dtype=s.dtype) if g is None else g)._array)
+        device = tensors[0].device
+        arrays = _contiguous([t._array for t in tensors])
+        given = _contiguous([
+            (F.zeros(s.shape, dtype=s.dtype, device=device) if g is None else g)._array
             .astype(computed(s.dtype).np, copy=False)
             for g, s in zip(gs, _floating(kernel.recipe.outputs), strict=True)
-        ]  # fmt: skip
+        ])  # fmt: skip
         found = kernel.backward(arrays, given, wanted)
         return (None, *(None if x is None else wrap(x) for x in found))
+
+
+def _contiguous(arrays: Sequence[Any]) -> list[Any]:
+    return [a if a.flags.c_contiguous else a.copy(order="C") for a in arrays]
 
 
 def _floating(specs: Sequence[Spec]) -> list[Spec]:

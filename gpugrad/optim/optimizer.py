@@ -11,8 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from gpugrad.codegen.target import TARGETS
 from gpugrad.codegen.update import overwrite
 from gpugrad.errors import ArgumentError, NotSupportedError, SettingError
 from gpugrad.functional_namespace import F
@@ -247,8 +246,8 @@ def _move(op: Op, sets: list[tuple[Any, ...]], settings: dict[str, Any]) -> None
     site = caller_site()
     if modes.plain:
         arrays = [[t._array for t in operands] for operands in sets]
-        numpy = {type(a) for s in arrays for a in s} == {np.ndarray}
-        if numpy and overwrite(op, arrays, places, {**op.settings, **settings}):
+        target = TARGETS[type(arrays[0][0])]
+        if target and overwrite(target, op, arrays, places, {**op.settings, **settings}):
             for operands in sets:
                 for i in places:
                     operands[i].storage_state().bump(site)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpugrad import backends
 from gpugrad.codegen.gradient import gradient
-from gpugrad.codegen.host import LARGE
+from gpugrad.codegen.target import TARGETS
 from gpugrad.dtypes import HALVES
 from gpugrad.errors import AutogradError
 from gpugrad.functional_namespace import F
@@ -200,14 +200,16 @@ class Plan:
         op = self._op
         if op.view or op.variadic or not (op.elementwise or "dim" in op.settings):
             return []
-        scope.update(large=LARGE, generated=gradient, op=op, bits=self._bits, numpy=np.ndarray)
+        scope.update(targets=TARGETS, generated=gradient, op=op, bits=self._bits)
         names = (*op.arrays, *outs)
         values = ", ".join(f"{names[i]!r}: v{i}" for i in self.kept)
         return [
             "    x = g[0] if type(g) is tuple else g",
-            "    if x.size >= large and type(x) is numpy or " + (" or ".join(
-                f"type(v{i}) is numpy and v{i}.size >= large" for i in self.kept) or "False") + ":",
-            f"        r = generated(op, bits, g, {{{values}}}, node)",
+            "    target = targets[type(x)]",
+            "    if target is not None and (x.size >= target.least" + "".join(
+                f" or type(v{i}) is target.array_type and v{i}.size >= target.least"
+                for i in self.kept) + "):",
+            f"        r = generated(target, op, bits, g, {{{values}}}, node)",
             "        if r is not None: return r",
         ]  # fmt: skip
 

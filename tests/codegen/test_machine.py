@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad.backends import kept
 from gpugrad.codegen import host, machine
+from gpugrad.codegen.target import TARGETS
 from gpugrad.config import config
 from gpugrad.errors import KernelError
 
@@ -30,13 +32,13 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder and no kernel in memory."""
     monkeypatch.setattr(config, "cache_dir", str(tmp_path))
     monkeypatch.setattr(machine, "_loaded", {})
-    monkeypatch.setattr(host, "_programs", {})
+    monkeypatch.setattr(TARGETS[np.ndarray], "_programs", {})
     return tmp_path
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_loaded", {})
-    monkeypatch.setattr(host, "_programs", {})
+    monkeypatch.setattr(TARGETS[np.ndarray], "_programs", {})
 
 
 def tanh() -> bytes:
@@ -64,7 +66,7 @@ def test_a_damaged_file_is_compiled_anew(harm, fresh: Path,
     file.write_bytes(harm(good))
     forget(monkeypatch)
     assert tanh() == want
-    assert file.read_bytes()[: len(machine._MAGIC)] == machine._MAGIC
+    assert file.read_bytes()[: len(kept.MAGIC)] == kept.MAGIC
     assert len(file.read_bytes()) == len(good)
 
 
@@ -101,7 +103,7 @@ def test_a_folder_that_cannot_be_written(fresh: Path, monkeypatch: pytest.Monkey
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(machine.os, "replace", full)
+    monkeypatch.setattr(kept.os, "replace", full)
     assert tanh() == want
     assert not [p for p in (fresh / "other").rglob("*") if p.is_file()]
 

@@ -1,0 +1,272 @@
+"""Kernels for arrays on CUDA devices: which variant fits, its grid, its arguments.
+
+Every op with a kernel uses it, whatever the size: a launch costs the same as CuPy's, and several
+operations become one.  Variants are chosen by shapes, dtypes and addresses alone, grids by shapes
+alone, so that results repeat bit for bit, also on another device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gpugrad.backends.nvidia.launch import Kernel, kernel
+from gpugrad.backends.nvidia.text import text
+from gpugrad.codegen.cuda import BLOCK, PRELUDE, CudaWriter, Variant
+from gpugrad.codegen.levels import Layout
+from gpugrad.codegen.numbers import plain
+from gpugrad.codegen.shapes import aligned, dense_order, framed, strides_of
+from gpugrad.codegen.target import Frame, Program, Target
+from gpugrad.codegen.trace import Trace
+from gpugrad.dtypes import DType
+
+#: Largest access of a thread in bytes, and most elements per access.
+_ACCESS, _WIDEST = 16, 8
+#: Offsets from which 64 bits are needed; less than 2^31 by what the last block may overshoot.
+_FAR = 2**31 - 2**16
+#: Registers of a thread that a row on chip may take: while many threads fit, and at most.
+_ROOMY, _TIGHT = 48, 80
+_MOST_THREADS = 512
+#: Blocks of a kernel with sums over rows: each leaves partial sums, so there are not too many.
+_SUMMING = 512
+#: Rows of fewer blocks than this are split, in parts of so many columns, if only reductions remain.
+_FEW, _PART = 256, 1 << 14
+_MOST_PARTS = 1024
+
+
+def prelude() -> str:
+    """The helper functions before every generated kernel."""
+    return "".join(text(name) for name in PRELUDE)
+
+
+def widest(layout: Layout) -> int:
+    """Elements per access at which the narrowest array is read by 16 bytes."""
+    held = [d for d, k in zip(layout.held, layout.reads) if k in ("full", "column")]
+    sizes = [d.itemsize for d in (*held, *layout.stored)]
+    return min(_ACCESS // min(sizes, default=1), _WIDEST)
+
+
+def row_variant(writer: CudaWriter, columns: int, width: int, wide: bool, split: bool) -> Variant:
+    """How a row is shared by threads.
+
+    Args:
+        writer: the kernel.
+        columns: of the row, or of the part of it that a block works on.
+        width: elements per access.
+        wide: whether offsets need 64 bits.
+        split: whether rows are worked on in parts.
+    """
+    words = max(writer.words(), 0.5)
+    accesses = -(-columns // width)
+    threads = 4
+    while threads < _MOST_THREADS:
+        packs = -(-accesses // threads)
+        if packs == 1 or (threads >= 32 and packs * width * words <= _ROOMY):
+            break
+        threads *= 2
+    packs = -(-accesses // threads)
+    if packs * width * words > _TIGHT:
+        return Variant(width, wide, 2 * _MOST_THREADS, 0, split)
+    return Variant(width, wide, threads, packs, split)
+
+
+@dataclass(slots=True)
+class Sums:
+    """An output that is added up over rows: its partial sums, made when the grid is known."""
+
+    columns: int
+    dtype: Any
+    parts: Any = None
+
+
+class DeviceTarget(Target):
+    """Arrays of CUDA devices: NVRTC compiles, CuPy's current stream runs."""
+
+    least = 1
+    halves = True
+
+    def __init__(self, backend: Any) -> None:
+        super().__init__()
+        self.backend, self.array_type = backend, backend.array_type
+        self._empty = backend.library.empty
+        self._tables: dict[tuple[int, bytes], tuple[Any, Any]] = {}
+
+    # ---- programs --------------------------------------------------------------------------
+
+    def build(self, trace: Trace, layout: Layout) -> Program:
+        writer = CudaWriter(trace.outputs, layout)
+        made = Program(trace, layout, writer, writer.row_outputs, (), function={})
+        return self.with_numbers(made, [plain(n) for n in writer.numbers])
+
+    def with_numbers(self, program: Program, numbers: Sequence[float]) -> Program:
+        typed = tuple([d.np.type(numbers[i]) for i, d in program.printed.parameters])
+        return replace(program, numbers=typed)
+
+    def ready(self, program: Program, patience: int | None = None) -> bool:
+        return True
+
+    def kernel_of(self, program: Program, variant: Variant) -> Kernel:
+        """The compiled kernel of a variant for the current device."""
+        key = (variant, self.backend.current())
+        found: Kernel | None = program.function.get(key)
+        if found is None:
+            writer: CudaWriter = program.printed
+            source = prelude() + writer.print("kernel", variant)
+            found = program.function[key] = self.kernel(source, "kernel", describe(program))
+        return found
+
+    def kernel(self, source: str, name: str, what: str) -> Kernel:
+        """A compiled kernel of a text for the current device."""
+        return kernel(source, name, what)
+
+    # ---- arrays ----------------------------------------------------------------------------
+
+    def frame(self, shape: tuple[int, ...], arrays: Sequence[Any],
+              wanted: Sequence[tuple[int, ...]] = ()) -> Frame | None:  # fmt: skip
+        if not all(a.flags.c_contiguous for a in arrays):
+            wanted = ()
+            order = dense_order(shape, arrays)
+            if order is None:
+                return strides_of(shape, arrays)
+            arrays = [a if a.size == 1 else aligned(a, len(order)).transpose(order) for a in arrays]
+            shape = tuple([shape[i] for i in order])
+            found = framed(shape, arrays) or strides_of(shape, arrays)
+            if found is not None:
+                found.back = tuple([order.index(i) for i in range(len(order))])
+            return found
+        return framed(shape, arrays, wanted) or strides_of(shape, arrays)
+
+    def as_rows(self, arrays: Sequence[Any]) -> Sequence[Any] | None:
+        return [a if a.flags.c_contiguous else a.copy(order="C") for a in arrays]
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self._empty(shape, dtype)
+
+    def writable(self, array: Any) -> bool:
+        return True
+
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
+    # ---- running ---------------------------------------------------------------------------
+
+    def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
+            outputs: Sequence[Any], dims: Any = None) -> None:  # fmt: skip
+        if program.printed.kind == "flat":
+            self._flat(program, rows, columns, inputs, outputs, dims)
+        else:
+            self._rows(program, rows, columns, inputs, outputs)
+
+    def _flat(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
+              outputs: Sequence[Any], dims: Any) -> None:  # fmt: skip
+        layout, size = program.layout, rows * columns
+        wide = size > _FAR or (dims is not None and dims.reach > _FAR)
+        count = len(dims.sizes) if dims is not None else 0
+        width = 1 if count else self._width(layout, columns, inputs, outputs)
+        if width > 1 and columns % width and {"column", "row"} & {*layout.reads}:
+            width = 1
+        found = self.kernel_of(program, Variant(width, wide, dims=count))
+        index: Any = np.int64 if wide else np.int32
+        sizes = (index(size), index(columns), *((dims.packed(index),) if count else ()))
+        blocks = -(-size // (BLOCK * width))
+        found.launch((blocks, 1, 1), (BLOCK, 1, 1),
+                     (*sizes, *program.numbers, *inputs, *outputs))  # fmt: skip
+
+    def _width(self, layout: Layout, columns: int, inputs: Sequence[Any],
+               outputs: Sequence[Any]) -> int:  # fmt: skip
+        """Elements per access that all addresses allow: the widest or one."""
+        width = widest(layout)
+        read = [a for a, k in zip(inputs, layout.reads) if k in ("full", "column")]
+        for a in (*read, *[o for o in outputs if type(o) is not Sums]):
+            if self.address(a) % min(width * a.itemsize, _ACCESS):
+                return 1
+        return width
+
+    def variant_of_rows(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
+                        outputs: Sequence[Any]) -> tuple[Variant, int]:  # fmt: skip
+        """The variant for these arrays, and in how many parts a row is worked on."""
+        writer, layout = program.printed, program.layout
+        width = 1 if columns % widest(layout) else self._width(layout, columns, inputs, outputs)
+        parts = 1
+        if writer.splits and rows < _FEW:
+            parts = min(-(-columns // _PART), _MOST_PARTS)
+        part = columns if parts == 1 else -(-columns // (parts * width)) * width
+        wide = max(rows * columns, rows * parts) > _FAR or any(layout.summed)
+        return row_variant(writer, part, width, wide, parts > 1), parts
+
+    def _rows(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
+              outputs: Sequence[Any], whole: int = 0) -> None:  # fmt: skip
+        writer = program.printed
+        variant, parts = self.variant_of_rows(program, rows, columns, inputs, outputs)
+        found = self.kernel_of(program, variant)
+        index: Any = np.int64 if variant.wide else np.int32
+        sizes: tuple[Any, ...] = (index(rows), np.int32(columns), np.int64(whole or columns))
+        blocks = -(-rows * parts // variant.groups)
+        if any(program.layout.summed):
+            blocks = _summing_blocks(rows, variant)
+            make = self._empty if variant.packs else self.backend.library.zeros
+            for o in outputs:
+                if type(o) is Sums:
+                    o.parts = make((blocks * variant.groups, o.columns), o.dtype)
+        made = [o.parts if type(o) is Sums else o for o in outputs]
+        if parts > 1:
+            part = -(-columns // (parts * variant.width)) * variant.width
+            sizes += (np.int32(part), np.int32(parts))
+            made = [self._empty((rows, parts), n.dtype.np) for n in writer.reductions]
+        found.launch((blocks, 1, 1), (variant.block, 1, 1),
+                     (*sizes, *program.numbers, *inputs, *made))  # fmt: skip
+        if parts > 1:
+            self._join(program, rows, columns, parts, inputs, made, outputs)
+
+    def _join(self, program: Program, rows: int, columns: int, parts: int, inputs: Sequence[Any],
+              made: Sequence[Any], outputs: Sequence[Any]) -> None:  # fmt: skip
+        """Reduce what the parts of each row left, and do what follows."""
+        joining = program.function.get("join")
+        if joining is None:
+            joining = program.function["join"] = self.build(*program.printed.joined())
+        again = [a for a, k in zip(inputs, program.layout.reads) if k in ("row", "one")]
+        self._rows(joining, rows, parts, [*made, *again], outputs, columns)
+
+    def sums(self, program: Program, rows: int, columns: int, dtype: Any) -> Any:
+        return Sums(columns, dtype)
+
+    def total(self, sums: Any, dtype: Any) -> Any:
+        sums = sums.parts
+        rows, columns = sums.shape
+        out = self._empty((columns,), sums.dtype)
+        name = "gg_fold_double" if sums.dtype == np.float64 else "gg_fold_float"
+        folding = self.kernel(text("memory.cuh") + text("fold.cuh"), name, "a sum over rows")
+        folding.launch((-(-columns // 32), 1, 1), (512, 1, 1),
+                       (sums, np.int64(rows), np.int64(columns), out))  # fmt: skip
+        return out if out.dtype == dtype else out.astype(dtype)
+
+    def run_table(self, program: Program, table: Any, lengths: Any) -> None:
+        dtype: DType = program.layout.held[0]
+        width = _ACCESS // dtype.itemsize
+        if (table % _ACCESS).any():
+            width = 1
+        found = self.kernel_of(program, Variant(width))
+        # Pointers seldom change from step to step: then the table of the last time is right.
+        key = (self.backend.current(), table.tobytes() + lengths.tobytes())
+        placed = self._tables.get(key)
+        if placed is None:
+            if len(self._tables) >= 64:
+                self._tables.clear()
+            upload = self.backend.library.asarray
+            placed = self._tables[key] = upload(table), upload(lengths)
+        found.launch((len(lengths), 1, 1), (BLOCK, 1, 1), (*program.numbers, *placed))
+
+
+def _summing_blocks(rows: int, variant: Variant) -> int:
+    return min(-(-rows // variant.groups), _SUMMING)
+
+
+def describe(program: Program) -> str:
+    """What a program computes, for errors."""
+    trace, layout = program.trace, program.layout
+    read = [f"{n} {d.name} ({k})" for n, d, k in zip(trace.names, layout.held, layout.reads)]
+    stored = ", ".join(d.name for d in layout.stored)
+    return f"{', '.join(map(repr, trace.outputs))[:200]} of {', '.join(read)} -> {stored}"
