@@ -210,6 +210,8 @@ class _ExprNamespace:
             raise AttributeError(f"no op is known to Expr as xp.{name}")
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            if record.result is not None:
+                raise NotSupportedError(f"{record.name} has no expression: it needs whole arrays")
             kwargs.pop("out", None)  # the array code may write over what it no longer needs
             arrays, settings = signature.bind(record, args, kwargs)
             return apply(record, arrays, signature.normalise(record, 2, settings))

@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from gpugrad import dtypes
-from gpugrad.backends import NUMPY
 from gpugrad.backends.nvidia.text import text as file_text
 from gpugrad.dtypes import DType
 from gpugrad.errors import NotSupportedError
@@ -58,7 +59,8 @@ def literal(value: Any, dtype: DType) -> str:
         return "true" if value else "false"
     if dtype.is_floating_point:
         suffix = "f" if dtype is dtypes.float32 else ""
-        number = NUMPY.run(dtype.np.type, value)
+        with np.errstate(all="ignore"):
+            number = dtype.np.type(value)
         if not math.isfinite(number):
             name = "GG_NAN" if math.isnan(number) else "GG_INF" if number > 0 else "(-GG_INF)"
             return f"({TYPES[dtype]}){name}"

@@ -91,6 +91,9 @@ class CudaWriter(Levels):
         self.kind = "table" if layout.table else "rows" if rows else "flat"
         if self.kind != "flat" and "strided" in layout.reads:
             raise NotSupportedError("rows are read as they lie")
+        #: Whether it asks for a column's place or for how many there are.
+        self.counts = bool({"j", "whole"} & {w for t in self.text.values()
+                                             for w in re.findall(r"\w+", t)})  # fmt: skip
         self.row_outputs = tuple([self.per_row(o) for o in self.outputs])
         for d in (*layout.held, *layout.stored):
             memory_type(d)
@@ -157,7 +160,7 @@ class CudaWriter(Levels):
         inputs = [f"const {memory_type(d)} m{i}" for i, d in enumerate(layout.held)]
         outputs = [f"{memory_type(d)}& y{i}" for i, d in enumerate(layout.stored)]
         body = [self._assign(n) for n in self.order]
-        places = bool({"j", "whole"} & {*re.findall(r"\w+", " ".join(body))})
+        places = self.counts
         extra = ["const long long j", "const long long whole"] if places else []
         lines = [f"static __device__ __forceinline__ void {name}_element("
                  + ", ".join([*extra, *self._numbers(), *inputs, *outputs]) + ") {"]  # fmt: skip
@@ -167,18 +170,21 @@ class CudaWriter(Levels):
         numbers = [f"n{i}_{d.name}" for i, d in self.parameters]
 
         def call(arguments: Sequence[str], j: str) -> str:
-            given = [j, "columns"] if places else []
+            given = [j, "columns" if self.kind == "table" else "whole"] if places else []
             return f"{name}_element({', '.join([*given, *numbers, *arguments])});"
 
         return [*lines, "}"], call
 
     def flat(self, name: str, variant: Variant) -> str:
-        """An elementwise kernel: ``(I size, I columns, [dims], numbers, inputs, outputs)``."""
+        """An elementwise kernel.
+
+        Its parameters: ``I size, I columns, [I whole], [dims], numbers, inputs, outputs``.
+        """
         layout, v = self.layout, variant.width
         element, call = self._element(name)
         strided = [i for i, k in enumerate(layout.reads) if k == "strided"]
         parameters = [f"const {'long long' if variant.wide else 'int'} {n}"
-                      for n in ("size", "columns")]  # fmt: skip
+                      for n in ("size", "columns", "whole")[: 3 if self.counts else 2]]  # fmt: skip
         if strided:
             parameters.append(f"const {name}_dims dims")
         lines = self._head(name, variant, [*parameters, *self._numbers(), *self._pointers()])
@@ -279,10 +285,10 @@ class CudaWriter(Levels):
         return float(held + sum(sums)) / 4 + len(self.kept)
 
     def rows(self, name: str, variant: Variant) -> str:
-        """A kernel over rows: ``(I rows, int columns, long long whole, [int part, int parts],
-        numbers, arrays)``.
+        """A kernel over rows.
 
-        ``whole`` is how many columns a row has before it was reduced in parts. A summed output has a row for each group of threads in the grid.  With ``split`` the
+        Its parameters: ``I rows, int columns, long long whole, [int part, int parts], numbers,
+        arrays``; ``whole`` is how many columns a row had before it was reduced in parts.  A summed output has a row for each group of threads in the grid.  With ``split`` the
         outputs are those of the reductions, one per part of a row.
         """
         layout, v, t, packs = self.layout, variant.width, variant.threads, variant.packs
@@ -443,10 +449,26 @@ class CudaWriter(Levels):
         """Whether several blocks may share a row: there is one round of reductions, and no more."""
         return self.kind == "rows" and self.top == 1 and all(self.row_outputs)
 
-    def joined(self) -> tuple[Trace, Layout]:
+    @property
+    def folds(self) -> bool:
+        """Whether it is sums of columns if its array is turned over: sums, then what follows."""
+        return self.splits and len(self.layout.reads) == 1 and all(map(self._sums, self.reductions))
+
+    def columns(self) -> tuple[Trace, Layout]:
+        """What is added up over rows where rows and columns have changed places: for ``folds``."""
+        outputs = tuple([n.args[0] for n in self.reductions])
+        kinds = tuple([n.dtype for n in self.reductions])
+        (held,) = self.layout.held
+        trace = Trace(("x0",), (computed(held),), outputs, ("full",))
+        return trace, Layout(("full",), (held,), kinds, (), (True,) * len(kinds))
+
+    def joined(self, reduced: bool = False) -> tuple[Trace, Layout]:
         """What reduces the results of a row's parts and does what follows: for ``split``.
 
         Its inputs are those results, one per reduction, then what is read once or per row.
+
+        Args:
+            reduced: whether the results are whole already, one per element.
         """
         inputs: dict[int, Expr] = {}
         held: list[DType] = []
@@ -457,8 +479,10 @@ class CudaWriter(Levels):
             reads.append(read)
             return Expr(None, (), dtype, len(held) - 1, {"read": read})
 
-        made = {id(n): Expr(n.op, (new(n.dtype, n.dtype, "full"),), n.dtype)
-                for n in self.reductions}  # fmt: skip
+        made: dict[int, Expr] = {}
+        for n in self.reductions:
+            part = new(n.dtype, n.dtype, "full")
+            made[id(n)] = part if reduced else Expr(n.op, (part,), n.dtype)
         for i, read in enumerate(self.layout.reads):
             if read in ("row", "one"):
                 stored = self.layout.held[i]

@@ -86,6 +86,7 @@ class DeviceTarget(Target):
     """Arrays of CUDA devices: NVRTC compiles, CuPy's current stream runs."""
 
     least = 1
+    reduces = True
     halves = True
 
     def __init__(self, backend: Any) -> None:
@@ -126,6 +127,8 @@ class DeviceTarget(Target):
 
     def frame(self, shape: tuple[int, ...], arrays: Sequence[Any],
               wanted: Sequence[tuple[int, ...]] = ()) -> Frame | None:  # fmt: skip
+        if not all(a.size for a in arrays):
+            return None
         if not all(a.flags.c_contiguous for a in arrays):
             wanted = ()
             order = dense_order(shape, arrays)
@@ -160,8 +163,38 @@ class DeviceTarget(Target):
         else:
             self._rows(program, rows, columns, inputs, outputs)
 
+    def columns(self, program: Program, rows: int, columns: int, array: Any,
+                outputs: Sequence[Any]) -> bool:  # fmt: skip
+        """Run a program of sums along rows over columns instead; False if it is not such a one.
+
+        Args:
+            program: made for rows.
+            rows, columns: of the array.
+            array: contiguous.
+            outputs: one value per column each.
+        """
+        writer: CudaWriter = program.printed
+        if not writer.folds:
+            return False
+        if "fold" not in program.function:
+            stored = program.layout.stored
+            bare = all(o in writer.reductions and o.dtype is d
+                       for o, d in zip(writer.outputs, stored))  # fmt: skip
+            after = None if bare else self.build(*writer.joined(reduced=True))
+            program.function["fold"] = self.build(*writer.columns()), after
+        first, after = program.function["fold"]
+        sums = [Sums(columns, n.dtype.np) for n in writer.reductions]
+        self._rows(first, rows, columns, [array], sums)
+        if after is None:
+            for o, out in zip(writer.outputs, outputs):
+                self._total(sums[writer.reductions.index(o)].parts, out)
+            return True
+        totals = [self.total(s, s.dtype) for s in sums]
+        self._flat(after, 1, columns, totals, outputs, None, rows)
+        return True
+
     def _flat(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-              outputs: Sequence[Any], dims: Any) -> None:  # fmt: skip
+              outputs: Sequence[Any], dims: Any, whole: int = 0) -> None:  # fmt: skip
         layout, size = program.layout, rows * columns
         wide = size > _FAR or (dims is not None and dims.reach > _FAR)
         count = len(dims.sizes) if dims is not None else 0
@@ -170,7 +203,11 @@ class DeviceTarget(Target):
             width = 1
         found = self.kernel_of(program, Variant(width, wide, dims=count))
         index: Any = np.int64 if wide else np.int32
-        sizes = (index(size), index(columns), *((dims.packed(index),) if count else ()))
+        sizes: tuple[Any, ...] = (index(size), index(columns))
+        if program.printed.counts:
+            sizes += (index(whole or columns),)
+        if count:
+            sizes += (dims.packed(index),)
         blocks = -(-size // (BLOCK * width))
         found.launch((blocks, 1, 1), (BLOCK, 1, 1),
                      (*sizes, *program.numbers, *inputs, *outputs))  # fmt: skip
@@ -234,14 +271,16 @@ class DeviceTarget(Target):
         return Sums(columns, dtype)
 
     def total(self, sums: Any, dtype: Any) -> Any:
-        sums = sums.parts
-        rows, columns = sums.shape
-        out = self._empty((columns,), sums.dtype)
-        name = "gg_fold_double" if sums.dtype == np.float64 else "gg_fold_float"
+        out = self._empty((sums.columns,), sums.dtype)
+        self._total(sums.parts, out)
+        return out if out.dtype == dtype else out.astype(dtype)
+
+    def _total(self, parts: Any, out: Any) -> None:
+        rows, columns = parts.shape
+        name = "gg_fold_double" if parts.dtype == np.float64 else "gg_fold_float"
         folding = self.kernel(text("memory.cuh") + text("fold.cuh"), name, "a sum over rows")
         folding.launch((-(-columns // 32), 1, 1), (512, 1, 1),
-                       (sums, np.int64(rows), np.int64(columns), out))  # fmt: skip
-        return out if out.dtype == dtype else out.astype(dtype)
+                       (parts, np.int64(rows), np.int64(columns), out))  # fmt: skip
 
     def run_table(self, program: Program, table: Any, lengths: Any) -> None:
         dtype: DType = program.layout.held[0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.codegen.levels import Layout
-from gpugrad.codegen.shapes import by_rows, last_dims, row_read
+from gpugrad.codegen.shapes import by_rows, first_dims, last_dims, row_read
 from gpugrad.codegen.target import Program, Target, dtype_of, traced
 from gpugrad.codegen.trace import Trace, trace_forward
 from gpugrad.dtypes import DType
@@ -85,7 +85,11 @@ def _forward_program(target: Target, op: Op, operands: Sequence[Any], settings: 
 def _rowwise(target: Target, op: Op, arrays: Sequence[Any], given: Sequence[Any],
              settings: dict[str, Any], half: DType | None) -> Any:  # fmt: skip
     like, kind = given[0].shape, target.array_type
-    split = last_dims(settings["dim"], len(like))
+    split, lead = last_dims(settings["dim"], len(like)), 0
+    if split is None and target.reduces and len(given) == 1:
+        lead = first_dims(settings["dim"], len(like))
+        # The leading dimensions are reduced: columns are.  All of them: there is one row.
+        split = lead if 0 < lead < len(like) else 0 if lead else None
     if split is None or math.prod(like[split:]) < 2:
         return None
     operands = tuple([
@@ -95,11 +99,10 @@ def _rowwise(target: Target, op: Op, arrays: Sequence[Any], given: Sequence[Any]
     ])  # fmt: skip
     if any(type(o) is tuple and not o[1] for o in operands):
         return None
-    whole = target.as_rows(given)
-    if whole is None:
+    contiguous = target.as_rows(given)
+    if contiguous is None:
         return None
-    given = whole
-    key = (op, operands, half, split, tuple([a.ndim for a in given]), *settings.items())
+    key = (op, operands, half, split, lead, tuple([a.ndim for a in given]), *settings.items())
 
     def specs() -> tuple[Spec, ...]:
         wide = [Spec(a.shape, dtypes.float32 if dtype_of(a) in _HALVES and half else dtype_of(a))
@@ -121,12 +124,17 @@ def _rowwise(target: Target, op: Op, arrays: Sequence[Any], given: Sequence[Any]
     if program is None or not target.ready(program):
         return None
     results = specs()
-    rows = math.prod(like[:split])
+    rows, columns = math.prod(like[:split]), math.prod(like[split:])
+    turned = 0 < lead < len(like)
     for spec, per_row in zip(results, program.per_row):
-        if math.prod(spec.shape) != (rows if per_row else given[0].size):
+        kept = columns if turned else rows
+        if math.prod(spec.shape) != (kept if per_row else given[0].size):
             return None
     outs = [target.empty(s.shape, d.np) for s, d in zip(results, program.layout.stored)]
-    target.run(program, rows, math.prod(like[split:]), given, outs)
+    if not turned:
+        target.run(program, rows, columns, contiguous, outs)
+    elif not target.columns(program, rows, columns, contiguous[0], outs):
+        return None
     return tuple(outs) if op.outputs else outs[0]
 
 

@@ -92,6 +92,19 @@ def last_dims(dim: object, ndim: int) -> int | None:
     return ndim - len(dims) if sorted(dims) == list(range(ndim - len(dims), ndim)) else None
 
 
+def first_dims(dim: object, ndim: int) -> int:
+    """How many leading dimensions are reduced, if it is those and no others; else 0.
+
+    Args:
+        dim: a dimension, a tuple of them, or None for all.
+        ndim: how many dimensions there are.
+    """
+    dims = tuple(range(ndim)) if dim is None else (dim,) if isinstance(dim, int) else dim
+    if not isinstance(dims, tuple) or sorted(dims) != list(range(len(dims))):
+        return 0
+    return len(dims)
+
+
 def row_read(shape: tuple[int, ...], like: tuple[int, ...], split: int, per_row: bool) -> str:
     """How an array of a row-wise kernel is read; "" if it does not fit.
 

@@ -16,11 +16,16 @@ from gpugrad import backends, dtypes
 from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.trace import Trace
 from gpugrad.dtypes import DType
+from gpugrad.errors import GpugradError
 
 
 def dtype_of(array: Any) -> DType:
     """The dtype of an array's elements."""
     return dtypes.from_numpy(array.dtype)
+
+
+#: How a record's function that is not written for expressions may fail on them.
+_UNFIT = (GpugradError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(slots=True)
@@ -75,11 +80,13 @@ class Target:
     Attributes:
         array_type: the class of its arrays.
         least: elements from which a kernel pays.
+        reduces: whether it has kernels for sums of columns and of everything.
         halves: whether 16-bit floats may be updated in place.
     """
 
     array_type: Any
     least: int
+    reduces = False
     halves = False
     _ROOM = 1024
 
@@ -103,8 +110,7 @@ class Target:
             return None
         try:
             program: Program | None = make()
-        except Exception:
-            # A record's function that is not written for expressions may fail in any way on them.
+        except _UNFIT:
             program = None
         if len(self._programs) >= self._ROOM:
             self._programs.clear()
@@ -155,6 +161,18 @@ class Target:
             dims: of a frame with strides.
         """
         raise NotImplementedError
+
+    def columns(self, program: Program, rows: int, columns: int, array: Any,
+                outputs: Sequence[Any]) -> bool:  # fmt: skip
+        """Run a program of sums along rows over columns instead; False if it cannot.
+
+        Args:
+            program: made for rows.
+            rows, columns: of the array.
+            array: contiguous.
+            outputs: one value per column each.
+        """
+        return False
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Memory for a result."""

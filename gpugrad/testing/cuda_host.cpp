@@ -1,8 +1,9 @@
-// Runs the blocks of a launch one after the other and the threads of a block as fibers: see cuda_host.py.
+// Runs a launch: blocks one after the other, the threads of a block as fibers (see cuda_host.py).
 //
-// A fiber runs until it meets a barrier or a collective of its warp; then the scheduler goes on with the
-// next.  When no thread of a block can go on and not all are done, what they wait for is an error.  Compiled
-// once; modules find its symbols when they are loaded.  One launch at a time: the caller holds a lock.
+// A fiber runs until it meets a barrier or a collective of its warp; then the scheduler goes on with
+// the next.  When no thread of a block can go on and not all are done, what they wait for is an
+// error.  Compiled once; modules find its symbols when they are loaded.  One launch at a time: the
+// caller holds a lock.
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -18,8 +19,8 @@
 // ---- switching between stacks -------------------------------------------------------------------
 
 #if defined(__x86_64__) && !defined(GG_HOST_UCONTEXT)
-// Saves what a function must keep, and continues where the other context saved.  swapcontext would do, but
-// asks the kernel for the signal mask each time.
+// Saves what a function must keep, and continues where the other context saved.  swapcontext would
+// do, but asks the system for the signal mask each time.
 typedef void* Context;
 extern "C" void gg_host_switch(Context* from, Context to);
 asm(R"(
@@ -97,8 +98,9 @@ static pthread_t owner;
 
 static const char* const KINDS[] = {
     "__syncwarp", "__shfl_sync", "__shfl_up_sync", "__shfl_down_sync", "__shfl_xor_sync", "a vote",
-    "__match_any_sync", "__reduce_add_sync", "__reduce_min_sync", "__reduce_max_sync", "__reduce_add_sync",
-    "__reduce_min_sync", "__reduce_max_sync", "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync",
+    "__match_any_sync", "__reduce_add_sync", "__reduce_min_sync", "__reduce_max_sync",
+    "__reduce_add_sync", "__reduce_min_sync", "__reduce_max_sync", "__reduce_and_sync",
+    "__reduce_or_sync", "__reduce_xor_sync",
 };
 
 static int length;
@@ -130,7 +132,7 @@ static void on_signal(int number, siginfo_t* info, void*) {
     say_place(current);
     if (number == SIGVTALRM) say("still running when its time was over");
     else if (number == SIGFPE) say("division of an integer by zero");
-    else if (number == SIGILL) say("an address that is not a multiple of what is read or written there");
+    else if (number == SIGILL) say("an address that is no multiple of the type's alignment");
     else if (stacks && at >= stacks && at < stacks + (size_t)MOST * (STACK + PAGE))
         say("its stack of %d KiB is full", STACK / 1024);
     else if (at >= (char*)gg_host_dynamic && at < (char*)gg_host_dynamic + sizeof gg_host_dynamic)
@@ -156,8 +158,8 @@ extern "C" int gg_host_barrier(int kind, int predicate, int line) {
     return (int)current->value;
 }
 
-extern "C" unsigned long long gg_host_warp(int kind, unsigned mask, unsigned long long value, int source,
-                                           int line) {
+extern "C" unsigned long long gg_host_warp(int kind, unsigned mask, unsigned long long value,
+                                           int source, int line) {
     if (!(mask >> current->lane & 1)) gg_host_fail(line, "the mask does not name the calling lane");
     current->kind = kind;
     current->mask = mask;
@@ -170,7 +172,7 @@ extern "C" unsigned long long gg_host_warp(int kind, unsigned mask, unsigned lon
 
 static void entry() {
     kernel->call(arguments);
-    free_stacks[free_count++] = current->stack;  // still in use, but until the switch by nobody else
+    free_stacks[free_count++] = current->stack;  // nobody else uses it before the switch
     current->state = DONE;
     change(current->context, scheduler);
     __builtin_unreachable();
@@ -225,7 +227,10 @@ static void finish(Fiber* warp, unsigned mask, int kind) {
     bool first = true;
     if (kind >= ADD)
         for (int i = 0; i < 32; ++i)
-            if (there >> i & 1) all = first ? values[i] : reduced(kind, all, values[i]), first = false;
+            if (there >> i & 1) {
+                all = first ? values[i] : reduced(kind, all, values[i]);
+                first = false;
+            }
     for (int i = 0; i < 32; ++i) {
         if (!(there >> i & 1)) continue;
         Fiber& f = warp[i];
@@ -240,8 +245,8 @@ static void finish(Fiber* warp, unsigned mask, int kind) {
     }
 }
 
-// The first lane that a waiting one waits for in vain, or -1.  Lanes that are done, and those beyond the
-// block, count as arrived, as on a GPU.
+// The first lane that a waiting one waits for in vain, or -1.  Lanes that are done, and those
+// beyond the block, count as arrived, as on a GPU.
 static int missing(const Fiber* warp, int lanes, const Fiber& f) {
     for (int i = 0; i < lanes; ++i) {
         const Fiber& other = warp[i];
@@ -330,7 +335,7 @@ struct Launch {
     unsigned grid[3], block[3];
     unsigned long long seed;
     unsigned dynamic, seconds;     // bytes of dynamic shared memory; limit of processor time
-    unsigned char *fixed, *fixed_end;  // where the module's static shared memory lies
+    unsigned char *fixed, *fixed_end;  // the module's static shared memory
     char* message;
     unsigned message_size;
 };
@@ -365,7 +370,7 @@ static void run(const Launch& l) {
 }
 
 // 0, or 1 with the reason in the message.
-extern "C" __attribute__((visibility("default"))) int gg_host_launch(const Launch* l) {
+extern "C" int gg_host_launch(const Launch* l) {
     static const int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGVTALRM};
     static char alternate[64 * 1024];
     kernel = l->kernel;
@@ -387,8 +392,9 @@ extern "C" __attribute__((visibility("default"))) int gg_host_launch(const Launc
     free_count = 0;  // a launch that failed has kept some
     for (int i = stacks_made - 1; i >= 0; --i) free_stacks[free_count++] = i;
     for (int i = 0; i < threads; ++i) {
+        const unsigned x = blockDim.x, y = blockDim.y, n = (unsigned)i;
         fibers[i].lane = i % 32;
-        fibers[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
+        fibers[i].index = {n % x, n / x % y, n / (x * y)};
     }
     const unsigned whole = (l->dynamic + PAGE - 1) / PAGE * PAGE;
     mprotect(gg_host_dynamic, sizeof gg_host_dynamic, PROT_READ | PROT_WRITE);

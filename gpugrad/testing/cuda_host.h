@@ -1,11 +1,11 @@
 // What CUDA C++ text finds when g++ compiles it for the host: see cuda_host.py.
 //
-// Only what a kernel without headers can name is here, without any header either, as a header costs more
-// time than a kernel.  Missing on purpose, so that its use does not compile: additions of floats by atomics
-// (their order shows in the bits), __activemask (it has no defined answer).
+// Only what a kernel without headers can name is here, without any header either, as one costs more
+// time than a kernel.  Missing on purpose, so that its use does not compile: additions of floats by
+// atomics (their order shows in the bits), __activemask (it has no defined answer).
 //
-// Rounding: operations that CUDA rounds correctly are so here; functions that it approximates (__expf,
-// rsqrtf, __fdividef, ...) are the correctly rounded or the C library's; nothing is contracted unasked.
+// Rounding: operations that CUDA rounds correctly are so here; functions that it approximates
+// (__expf, rsqrtf, __fdividef, ...) are correctly rounded or the C library's.
 #pragma once
 
 #define __global__
@@ -34,7 +34,8 @@ extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 extern unsigned char gg_host_dynamic[];  // dynamic shared memory
 int gg_host_barrier(int kind, int predicate, int line);
-unsigned long long gg_host_warp(int kind, unsigned mask, unsigned long long value, int source, int line);
+unsigned long long gg_host_warp(int kind, unsigned mask, unsigned long long value, int source,
+                                int line);
 int gg_host_lane();
 [[noreturn]] void gg_host_fail(int line, const char* text);
 int printf(const char*, ...);
@@ -45,7 +46,10 @@ constexpr int warpSize = 32;
 
 namespace gg_host {
 enum Barrier { PLAIN, COUNT, AND, OR };
-enum Warp { SYNC, INDEX, UP, DOWN, XOR, VOTE, MATCH, ADD, MIN, MAX, UADD, UMIN, UMAX, BITAND, BITOR, BITXOR };
+enum Warp {
+    SYNC, INDEX, UP, DOWN, XOR, VOTE, MATCH,
+    ADD, MIN, MAX, UADD, UMIN, UMAX, BITAND, BITOR, BITXOR,
+};
 
 struct Parameter { int size; int kind; };  // kind: p(ointer), f(loat), i(nteger), s(truct)
 struct Kernel {
@@ -57,7 +61,8 @@ template <class T> struct Kind { enum { value = __is_enum(T) ? 'i' : 's' }; };
 template <class T> struct Kind<T*> { enum { value = 'p' }; };
 #define GGH_KIND(T, K) template <> struct Kind<T> { enum { value = K }; };
 GGH_KIND(float, 'f') GGH_KIND(double, 'f') GGH_KIND(bool, 'i') GGH_KIND(char, 'i')
-GGH_KIND(signed char, 'i') GGH_KIND(unsigned char, 'i') GGH_KIND(short, 'i') GGH_KIND(unsigned short, 'i')
+GGH_KIND(signed char, 'i') GGH_KIND(unsigned char, 'i')
+GGH_KIND(short, 'i') GGH_KIND(unsigned short, 'i')
 GGH_KIND(int, 'i') GGH_KIND(unsigned, 'i') GGH_KIND(long, 'i') GGH_KIND(unsigned long, 'i')
 GGH_KIND(long long, 'i') GGH_KIND(unsigned long long, 'i')
 #undef GGH_KIND
@@ -93,11 +98,12 @@ template <class To, class From> GGH_IN To same_bits(From x) {
 template <class T> GGH_IN T shuffle(int kind, unsigned mask, T x, int source, int width, int line) {
     if (width < 1 || width > 32 || width & (width - 1))
         gg_host_fail(line, "the width of a shuffle is a power of two up to 32");
-    const int lane = gg_host_lane(), first = lane & ~(width - 1);
-    int from = kind == INDEX ? first + (source & (width - 1)) : kind == XOR ? lane ^ source
-             : kind == UP ? lane - source : lane + source;
-    if (from < 0 || (kind == UP ? from < first || source < 0 : from >= first + width || source < 0 && kind == DOWN))
-        from = lane;
+    // Beyond its part of the warp a lane gets its own value.
+    const int lane = gg_host_lane(), first = lane & ~(width - 1), end = first + width;
+    int from = first + (source & (width - 1));
+    if (kind == UP) from = source < 0 || lane - source < first ? lane : lane - source;
+    if (kind == DOWN) from = source < 0 || source >= end - lane ? lane : lane + source;
+    if (kind == XOR) from = source < 0 || (lane ^ source) >= end ? lane : lane ^ source;
     return from_bits<T>(gg_host_warp(kind, mask, to_bits(x), from, line));
 }
 }  // namespace gg_host
@@ -105,23 +111,22 @@ template <class T> GGH_IN T shuffle(int kind, unsigned mask, T x, int source, in
 // ---- barriers and warps -------------------------------------------------------------------------
 
 #define GGH_LINE int line = __builtin_LINE()
+#define GGH_BARRIER(name, kind) \
+    GGH_IN int name(int p, GGH_LINE) { return gg_host_barrier(gg_host::kind, p != 0, line); }
+GGH_BARRIER(__syncthreads_count, COUNT)
+GGH_BARRIER(__syncthreads_and, AND)
+GGH_BARRIER(__syncthreads_or, OR)
 GGH_IN void __syncthreads(GGH_LINE) { gg_host_barrier(gg_host::PLAIN, 0, line); }
-GGH_IN int __syncthreads_count(int p, GGH_LINE) { return gg_host_barrier(gg_host::COUNT, p != 0, line); }
-GGH_IN int __syncthreads_and(int p, GGH_LINE) { return gg_host_barrier(gg_host::AND, p != 0, line); }
-GGH_IN int __syncthreads_or(int p, GGH_LINE) { return gg_host_barrier(gg_host::OR, p != 0, line); }
-GGH_IN void __syncwarp(unsigned mask = 0xffffffffu, GGH_LINE) { gg_host_warp(gg_host::SYNC, mask, 0, 0, line); }
-template <class T> GGH_IN T __shfl_sync(unsigned mask, T x, int lane, int width = 32, GGH_LINE) {
-    return gg_host::shuffle(gg_host::INDEX, mask, x, lane, width, line);
+GGH_IN void __syncwarp(unsigned mask = 0xffffffffu, GGH_LINE) {
+    gg_host_warp(gg_host::SYNC, mask, 0, 0, line);
 }
-template <class T> GGH_IN T __shfl_up_sync(unsigned mask, T x, unsigned by, int width = 32, GGH_LINE) {
-    return gg_host::shuffle(gg_host::UP, mask, x, (int)by, width, line);
-}
-template <class T> GGH_IN T __shfl_down_sync(unsigned mask, T x, unsigned by, int width = 32, GGH_LINE) {
-    return gg_host::shuffle(gg_host::DOWN, mask, x, (int)by, width, line);
-}
-template <class T> GGH_IN T __shfl_xor_sync(unsigned mask, T x, int by, int width = 32, GGH_LINE) {
-    return gg_host::shuffle(gg_host::XOR, mask, x, by, width, line);
-}
+#define GGH_SHUFFLE(name, kind, By) \
+    template <class T> GGH_IN T name(unsigned mask, T x, By by, int width = 32, GGH_LINE) { \
+        return gg_host::shuffle(gg_host::kind, mask, x, (int)by, width, line); }
+GGH_SHUFFLE(__shfl_sync, INDEX, int)
+GGH_SHUFFLE(__shfl_up_sync, UP, unsigned)
+GGH_SHUFFLE(__shfl_down_sync, DOWN, unsigned)
+GGH_SHUFFLE(__shfl_xor_sync, XOR, int)
 GGH_IN unsigned __ballot_sync(unsigned mask, int p, GGH_LINE) {
     return (unsigned)gg_host_warp(gg_host::VOTE, mask, p != 0, 0, line);
 }
@@ -154,27 +159,27 @@ GGH_IN void __nanosleep(unsigned) {}
 // ---- memory -------------------------------------------------------------------------------------
 
 #define GGH_LOAD_AS(name) template <class T> GGH_IN T name(const T* p) { return *p; }
-GGH_LOAD_AS(__ldg) GGH_LOAD_AS(__ldcg) GGH_LOAD_AS(__ldca) GGH_LOAD_AS(__ldcs) GGH_LOAD_AS(__ldlu) GGH_LOAD_AS(__ldcv)
+GGH_LOAD_AS(__ldg) GGH_LOAD_AS(__ldcg) GGH_LOAD_AS(__ldca)
+GGH_LOAD_AS(__ldcs) GGH_LOAD_AS(__ldlu) GGH_LOAD_AS(__ldcv)
 #define GGH_STORE_AS(name) template <class T> GGH_IN void name(T* p, T x) { *p = x; }
 GGH_STORE_AS(__stwb) GGH_STORE_AS(__stcg) GGH_STORE_AS(__stcs) GGH_STORE_AS(__stwt)
 
 // Threads run one at a time, so these are plain; integers only.
-#define GGH_ATOMIC(T) \
-    GGH_IN T atomicAdd(T* p, T x) { T old = *p; *p = old + x; return old; } \
-    GGH_IN T atomicSub(T* p, T x) { T old = *p; *p = old - x; return old; } \
-    GGH_IN T atomicMin(T* p, T x) { T old = *p; *p = x < old ? x : old; return old; } \
-    GGH_IN T atomicMax(T* p, T x) { T old = *p; *p = x > old ? x : old; return old; } \
-    GGH_IN T atomicAnd(T* p, T x) { T old = *p; *p = old & x; return old; } \
-    GGH_IN T atomicOr(T* p, T x) { T old = *p; *p = old | x; return old; } \
-    GGH_IN T atomicXor(T* p, T x) { T old = *p; *p = old ^ x; return old; } \
-    GGH_IN T atomicExch(T* p, T x) { T old = *p; *p = x; return old; } \
-    GGH_IN T atomicCAS(T* p, T is, T x) { T old = *p; if (old == is) *p = x; return old; }
-GGH_ATOMIC(int) GGH_ATOMIC(unsigned) GGH_ATOMIC(unsigned long long)
-GGH_IN long long atomicMin(long long* p, long long x) { long long old = *p; if (x < old) *p = x; return old; }
-GGH_IN long long atomicMax(long long* p, long long x) { long long old = *p; if (x > old) *p = x; return old; }
-GGH_IN unsigned atomicInc(unsigned* p, unsigned top) { unsigned old = *p; *p = old >= top ? 0 : old + 1; return old; }
-GGH_IN unsigned atomicDec(unsigned* p, unsigned top) { unsigned old = *p; *p = !old || old > top ? top : old - 1; return old; }
-GGH_IN float atomicExch(float* p, float x) { float old = *p; *p = x; return old; }
+#define GGH_ATOMIC(name, T, next) \
+    GGH_IN T name(T* p, T x) { const T old = *p; *p = next; return old; }
+#define GGH_ATOMICS(T) \
+    GGH_ATOMIC(atomicAdd, T, old + x) GGH_ATOMIC(atomicExch, T, x) \
+    GGH_ATOMIC(atomicAnd, T, old & x) GGH_ATOMIC(atomicOr, T, old | x) \
+    GGH_ATOMIC(atomicXor, T, old ^ x) GGH_ATOMIC(atomicMin, T, x < old ? x : old) \
+    GGH_ATOMIC(atomicMax, T, x > old ? x : old) \
+    GGH_IN T atomicCAS(T* p, T is, T x) { const T old = *p; if (old == is) *p = x; return old; }
+GGH_ATOMICS(int) GGH_ATOMICS(unsigned) GGH_ATOMICS(unsigned long long)
+GGH_ATOMIC(atomicSub, int, old - x) GGH_ATOMIC(atomicSub, unsigned, old - x)
+GGH_ATOMIC(atomicMin, long long, x < old ? x : old)
+GGH_ATOMIC(atomicMax, long long, x > old ? x : old)
+GGH_ATOMIC(atomicInc, unsigned, old >= x ? 0 : old + 1)
+GGH_ATOMIC(atomicDec, unsigned, !old || old > x ? x : old - 1)
+GGH_ATOMIC(atomicExch, float, x)
 float atomicAdd(float*, float) = delete;
 double atomicAdd(double*, double) = delete;
 
@@ -188,7 +193,9 @@ GGH_IN long long __double_as_longlong(double x) { return gg_host::same_bits<long
 GGH_IN double __longlong_as_double(long long x) { return gg_host::same_bits<double>(x); }
 GGH_IN int __double2hiint(double x) { return (int)(__double_as_longlong(x) >> 32); }
 GGH_IN int __double2loint(double x) { return (int)__double_as_longlong(x); }
-GGH_IN double __hiloint2double(int hi, int lo) { return __longlong_as_double((long long)hi << 32 | (unsigned)lo); }
+GGH_IN double __hiloint2double(int hi, int lo) {
+    return __longlong_as_double((long long)hi << 32 | (unsigned)lo);
+}
 GGH_IN int __popc(unsigned x) { return __builtin_popcount(x); }
 GGH_IN int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
 GGH_IN int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
@@ -205,7 +212,9 @@ GGH_IN unsigned long long __brevll(unsigned long long x) {
 }
 GGH_IN int __mul24(int a, int b) { return ((a << 8) >> 8) * ((b << 8) >> 8); }
 GGH_IN int __mulhi(int a, int b) { return (int)((long long)a * b >> 32); }
-GGH_IN unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((unsigned long long)a * b >> 32); }
+GGH_IN unsigned __umulhi(unsigned a, unsigned b) {
+    return (unsigned)((unsigned long long)a * b >> 32);
+}
 GGH_IN long long __mul64hi(long long a, long long b) { return (long long)((__int128)a * b >> 64); }
 GGH_IN unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return (unsigned long long)((unsigned __int128)a * b >> 64);
@@ -231,20 +240,23 @@ GGH_IN unsigned __byte_perm(unsigned a, unsigned b, unsigned s) {
 // ---- maths --------------------------------------------------------------------------------------
 
 #define GGH_MATHS1(name) \
-    extern "C" double name(double) noexcept; extern "C" float name##f(float) noexcept; \
+    extern "C" double name(double) noexcept; \
+    extern "C" float name##f(float) noexcept; \
     GGH_IN float name(float x) { return name##f(x); }
 #define GGH_MATHS2(name) \
-    extern "C" double name(double, double) noexcept; extern "C" float name##f(float, float) noexcept; \
+    extern "C" double name(double, double) noexcept; \
+    extern "C" float name##f(float, float) noexcept; \
     GGH_IN float name(float x, float y) { return name##f(x, y); }
-GGH_MATHS1(acos) GGH_MATHS1(acosh) GGH_MATHS1(asin) GGH_MATHS1(asinh) GGH_MATHS1(atan) GGH_MATHS1(atanh)
-GGH_MATHS1(cbrt) GGH_MATHS1(ceil) GGH_MATHS1(cos) GGH_MATHS1(cosh) GGH_MATHS1(erf) GGH_MATHS1(erfc)
-GGH_MATHS1(exp) GGH_MATHS1(exp2) GGH_MATHS1(expm1) GGH_MATHS1(fabs) GGH_MATHS1(floor) GGH_MATHS1(j0)
-GGH_MATHS1(j1) GGH_MATHS1(lgamma) GGH_MATHS1(log) GGH_MATHS1(log10) GGH_MATHS1(log1p) GGH_MATHS1(log2)
-GGH_MATHS1(logb) GGH_MATHS1(nearbyint) GGH_MATHS1(rint) GGH_MATHS1(round) GGH_MATHS1(sin) GGH_MATHS1(sinh)
-GGH_MATHS1(sqrt) GGH_MATHS1(tan) GGH_MATHS1(tanh) GGH_MATHS1(tgamma) GGH_MATHS1(trunc) GGH_MATHS1(y0)
-GGH_MATHS1(y1)
-GGH_MATHS2(atan2) GGH_MATHS2(copysign) GGH_MATHS2(fdim) GGH_MATHS2(fmax) GGH_MATHS2(fmin) GGH_MATHS2(fmod)
-GGH_MATHS2(hypot) GGH_MATHS2(nextafter) GGH_MATHS2(pow) GGH_MATHS2(remainder)
+GGH_MATHS1(acos) GGH_MATHS1(acosh) GGH_MATHS1(asin) GGH_MATHS1(asinh) GGH_MATHS1(atan)
+GGH_MATHS1(atanh) GGH_MATHS1(cbrt) GGH_MATHS1(ceil) GGH_MATHS1(cos) GGH_MATHS1(cosh)
+GGH_MATHS1(erf) GGH_MATHS1(erfc) GGH_MATHS1(exp) GGH_MATHS1(exp2) GGH_MATHS1(expm1)
+GGH_MATHS1(fabs) GGH_MATHS1(floor) GGH_MATHS1(j0) GGH_MATHS1(j1) GGH_MATHS1(lgamma)
+GGH_MATHS1(log) GGH_MATHS1(log10) GGH_MATHS1(log1p) GGH_MATHS1(log2) GGH_MATHS1(logb)
+GGH_MATHS1(nearbyint) GGH_MATHS1(rint) GGH_MATHS1(round) GGH_MATHS1(sin) GGH_MATHS1(sinh)
+GGH_MATHS1(sqrt) GGH_MATHS1(tan) GGH_MATHS1(tanh) GGH_MATHS1(tgamma) GGH_MATHS1(trunc)
+GGH_MATHS1(y0) GGH_MATHS1(y1)
+GGH_MATHS2(atan2) GGH_MATHS2(copysign) GGH_MATHS2(fdim) GGH_MATHS2(fmax) GGH_MATHS2(fmin)
+GGH_MATHS2(fmod) GGH_MATHS2(hypot) GGH_MATHS2(nextafter) GGH_MATHS2(pow) GGH_MATHS2(remainder)
 #undef GGH_MATHS1
 #undef GGH_MATHS2
 extern "C" {
@@ -310,24 +322,25 @@ GGH_IN double __fma_rn(double a, double b, double c) { return fma(a, b, c); }
 GGH_IN double __dsqrt_rn(double a) { return sqrt(a); }
 GGH_IN double __drcp_rn(double a) { return 1 / a; }
 
-// Conversions saturate on a GPU and give 0 for NaN (0x80000000 and its like for long long).
+// Conversions saturate on a GPU; NaN gives 0, and the least number for long long.
 namespace gg_host {
 template <class T> GGH_IN T clipped(double x, double least, double beyond, T most, T none) {
     return x != x ? none : x >= beyond ? most : x <= least ? (T)least : (T)x;
 }
+GGH_IN int to_int(double x) { return clipped<int>(x, -0x1p31, 0x1p31, 0x7fffffff, 0); }
+GGH_IN unsigned to_uint(double x) { return clipped<unsigned>(x, 0, 0x1p32, 0xffffffffu, 0); }
+GGH_IN long long to_ll(double x) {
+    constexpr long long most = 0x7fffffffffffffffLL;
+    return clipped<long long>(x, -0x1p63, 0x1p63, most, -most - 1);
 }
-GGH_IN int gg_host_to_int(double x) { return gg_host::clipped<int>(x, -0x1p31, 0x1p31, 0x7fffffff, 0); }
-GGH_IN unsigned gg_host_to_uint(double x) { return gg_host::clipped<unsigned>(x, 0, 0x1p32, 0xffffffffu, 0u); }
-GGH_IN long long gg_host_to_ll(double x) {
-    return gg_host::clipped<long long>(x, -0x1p63, 0x1p63, 0x7fffffffffffffffLL, -0x7fffffffffffffffLL - 1);
-}
+}  // namespace gg_host
 #define GGH_ROUNDED(how, by) \
-    GGH_IN int __float2int_##how(float x) { return gg_host_to_int(by((double)x)); } \
-    GGH_IN unsigned __float2uint_##how(float x) { return gg_host_to_uint(by((double)x)); } \
-    GGH_IN long long __float2ll_##how(float x) { return gg_host_to_ll(by((double)x)); } \
-    GGH_IN int __double2int_##how(double x) { return gg_host_to_int(by(x)); } \
-    GGH_IN unsigned __double2uint_##how(double x) { return gg_host_to_uint(by(x)); } \
-    GGH_IN long long __double2ll_##how(double x) { return gg_host_to_ll(by(x)); }
+    GGH_IN int __float2int_##how(float x) { return gg_host::to_int(by((double)x)); } \
+    GGH_IN unsigned __float2uint_##how(float x) { return gg_host::to_uint(by((double)x)); } \
+    GGH_IN long long __float2ll_##how(float x) { return gg_host::to_ll(by((double)x)); } \
+    GGH_IN int __double2int_##how(double x) { return gg_host::to_int(by(x)); } \
+    GGH_IN unsigned __double2uint_##how(double x) { return gg_host::to_uint(by(x)); } \
+    GGH_IN long long __double2ll_##how(double x) { return gg_host::to_ll(by(x)); }
 GGH_ROUNDED(rn, rint) GGH_ROUNDED(rz, trunc) GGH_ROUNDED(rd, floor) GGH_ROUNDED(ru, ceil)
 #undef GGH_ROUNDED
 GGH_IN float __int2float_rn(int x) { return (float)x; }

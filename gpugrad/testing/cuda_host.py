@@ -1,29 +1,30 @@
-"""CUDA C++ text run without a GPU: g++ compiles it, threads of a block are fibers.
+"""CUDA C++ text run without a GPU: g++ compiles it, and the threads of a block are fibers.
 
     module = HostModule(source)  # the text that NVRTC gets
     module.launch("kernel", grid=(4,), block=(256,), args=(x, y, np.int32(n)), shared=1024)
 
-What NVRTC knows without headers is in ``cuda_host.h``; ``__CUDA_ARCH__`` is not defined, so text can
-give inline assembly another form.  ``cuda_host.cpp`` runs the blocks one after the other and switches
-between a block's threads at barriers and collectives of warps.  It is an error, with the kernel, block
-and thread in its text, if
+What NVRTC knows without headers is in ``cuda_host.h``; ``__CUDA_ARCH__`` is not defined, so that a
+text can give inline assembly another form.  ``cuda_host.cpp`` runs the blocks one after the other
+and switches between a block's threads at barriers and collectives of warps.  An error, with kernel,
+block and thread in its text, is
 
-- threads of a block wait at different barriers, or for lanes of a warp that are elsewhere (threads that
-  are done count as arrived, as they do on a GPU);
-- an address that is no memory is used, or one that is no multiple of the type read or written there;
-- arguments do not fit the parameters in number, size or kind, or the launch is beyond CUDA's limits.
+- a block's threads that wait at different barriers, or for lanes of a warp that wait elsewhere
+  (threads that are done count as arrived, as they do on a GPU);
+- an address that is no memory, or no multiple of the alignment of what is read or written there;
+- an argument that does not fit its parameter in size or kind, a launch beyond CUDA's limits;
+- a kernel that does not end.
 
-What shows by its consequences: shared memory, static and dynamic, holds NaN (bytes 0xFF) when a block
-starts, uninitialised variables hold rubbish, and a shuffle gives NaN for a lane that takes no part.
-A missing barrier shows when threads run in two orders: ``order="reverse"`` and drawn ones (an integer)
-change the order of lanes, warps and blocks, and results must be the same to the bit.  Reads and writes
-beyond an array show with ``fenced=True``: arrays are copied to the end of a page, with one after it that
-may not be touched.
+What shows in the results: shared memory, static and dynamic, holds NaN (bytes 0xFF) when a block
+starts, uninitialised variables hold rubbish, and a shuffle from a lane that takes no part gives
+NaN.  A missing barrier shows when threads run in another order: ``order="reverse"`` and drawn ones (a
+seed) turn lanes, warps and blocks round, and the results must be the same to the bit.  A read or
+write beyond an array shows with ``fenced=True``, which puts a copy of every array at the end of a
+page, before one that may not be touched.
 
-What it cannot show: speed, what a weak memory order allows, contraction to FMA (there is none but by
-``fmaf``), the last digits of CUDA's maths functions, blocks that wait for one another.  Limits: no
-mutable ``__device__`` variables, kernels are ``extern "C"`` functions that are no templates, two
-launches never run at once.
+What does not show: speed, a weak order of memory, contraction to FMA (none here but by ``fmaf``),
+the last digits of CUDA's approximate functions, 48 KiB of static shared memory exceeded.  Blocks
+cannot wait for one another.  Kernels are ``extern "C"`` and no templates; ``__device__`` variables
+have an initialiser.  One launch runs at a time in a process.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ COMPILER = shutil.which("g++")
 #: variables hold rubbish, and an address that is not aligned traps.
 FLAGS = (
     "-std=c++17", "-O1", "-ffp-contract=off", "-fno-math-errno", "-fwrapv", "-fno-strict-aliasing",
-    "-fno-zero-initialized-in-bss", "-ftrivial-auto-var-init=pattern", "-fsanitize=alignment", "-fsanitize-undefined-trap-on-error",
+    "-fno-zero-initialized-in-bss", "-ftrivial-auto-var-init=pattern", "-fsanitize=alignment",
+    "-fsanitize-undefined-trap-on-error",
     "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-fPIC", "-shared", "-pipe", "-w",
 )  # fmt: skip
 STORE = Store("host", ".so")
@@ -100,6 +102,8 @@ class HostModule:
 
     def __init__(self, source: str) -> None:
         self.source = source
+        if _INCLUDE.search(source):
+            raise KernelError("the text includes a file, and NVRTC has no path to look for one")
         text = _expanded(source) if _MADE_BY_MACRO.search(source) else source
         self.names = kernel_names(text)
         self._library = _library(_host_text(text, self.names))
@@ -116,7 +120,8 @@ class HostModule:
             block: threads of a block in up to three dims.
             args: one for each parameter: a NumPy array (the address of its data; it is used in
                 place) or an address as an int for a pointer; a NumPy or ctypes scalar for a number,
-                a NumPy record (``np.void``) or ctypes structure for a struct, of the exact size.
+                a NumPy record (``np.void``) or ctypes structure for a struct, of the exact size;
+                bytes for anything, as it lies in memory.
             shared: bytes of dynamic shared memory.
             order: of threads and blocks: ``"forward"``, ``"reverse"``, or a seed.
             fenced: whether arrays end at memory that may not be touched.
@@ -146,6 +151,11 @@ class HostModule:
         if fences:
             fences.give_back(name)
 
+    def parameter_sizes(self, name: str) -> list[int]:
+        """The bytes of each parameter of a kernel."""
+        kernel = self._kernel(name)
+        return [kernel.parameters[i].size for i in range(kernel.count)]
+
     def _kernel(self, name: str) -> _Kernel:
         try:
             return _Kernel.in_dll(self._library, f"gg_host_kernel_{name}")
@@ -162,6 +172,7 @@ class HostModule:
 _NOT_CODE = re.compile(
     r"//[^\n]*|/\*.*?\*/|^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.DOTALL | re.MULTILINE
 )
+_INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b", re.MULTILINE)
 #: The definition of a macro that makes kernels.
 _MADE_BY_MACRO = re.compile(r"^[ \t]*#[ \t]*define\b(?:[^\n]*\\\n)*[^\n]*__global__", re.MULTILINE)
 _BOUNDS = r"__launch_bounds__\s*\(((?:[^()]|\([^()]*\))*)\)"
@@ -193,8 +204,6 @@ def kernel_names(source: str) -> dict[str, str]:
 
 def _expanded(source: str) -> str:
     """The text with its own macros expanded, so that kernels made by them can be found."""
-    if "#include" in source:
-        raise KernelError("the text includes a file; NVRTC has no path to look for one either")
     return _run(f'#line 1 "kernel.cu"\n{source}', "-std=c++17", "-E", "-").stdout
 
 
@@ -209,6 +218,7 @@ def _host_text(source: str, names: dict[str, str]) -> str:
         raise KernelError(f"__device__ variable {variable[1]!r}: only constants outlive a launch")
     text = _DYNAMIC.sub(r"\1\2* const \3 = (\2*)gg_host_dynamic;", source)
     shown = '__attribute__((visibility("default"))) extern const'
+    hidden = '__attribute__((visibility("hidden"))) extern'  # or those of the program are found
     tables = "".join(
         f"{shown} gg_host::Kernel gg_host_kernel_{name} = gg_host::Entry<{name}>::made({bound});\n"
         for name, bound in names.items()
@@ -216,7 +226,7 @@ def _host_text(source: str, names: dict[str, str]) -> str:
     return (
         f'#include "cuda_host.h"\nnamespace {{\n#line 1 "kernel.cu"\n{text}\n}}\n'
         # Static shared memory is all that is uninitialised in the library.
-        f'#line 1 "tables"\nextern "C" {{\nextern unsigned char __bss_start[], _end[];\n'
+        f'#line 1 "tables"\nextern "C" {{\n{hidden} char __bss_start[], _end[];\n'
         f"{shown} void* const gg_host_fixed[2] = {{__bss_start, _end}};\n{tables}}}\n"
     )
 
@@ -225,15 +235,14 @@ def _host_text(source: str, names: dict[str, str]) -> str:
 
 
 def _compiled(text: str, *more: str) -> bytes:
-    """The shared library of a translation unit, from disk or from g++."""
-    flags = (*FLAGS, *more)
-    name = hashlib.sha256(repr((text, flags, _identity())).encode()).hexdigest()[:40]
+    """The shared library of a translation unit, from disk or from g++ with ``more`` options."""
+    name = hashlib.sha256(repr((text, FLAGS, more, _identity())).encode()).hexdigest()[:40]
     kept = STORE.read(name)
     if kept is not None:
         return kept
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "kernel.so"
-        _run(text, *flags, f"-I{_HERE}", "-", "-o", str(out))
+        _run(text, *FLAGS, f"-I{_HERE}", "-", "-o", str(out), *more)
         code = out.read_bytes()
     STORE.write(name, code)
     return code
@@ -280,7 +289,7 @@ def _runtime() -> Any:
 @cache
 def _library(text: str) -> ctypes.CDLL:
     _runtime()
-    return _loaded(_compiled(text, "-nostdlib", "-lm", "-lc"), ctypes.RTLD_LOCAL)
+    return _loaded(_compiled(text, "-nostdlib", "-lgcc", "-lm", "-lc"), ctypes.RTLD_LOCAL)
 
 
 # ---- a launch --------------------------------------------------------------------------------
@@ -334,19 +343,20 @@ def _packed(name: str, kernel: _Kernel, args: Sequence[Any]) -> tuple[Any, Any]:
 def _value(name: str, index: int, arg: Any, parameter: _Parameter) -> bytes:
     """The bytes of one argument."""
     wanted, kind = chr(parameter.kind), type(arg).__name__
-    if isinstance(arg, np.ndarray):
+    if isinstance(arg, bytes):
+        given, value = wanted, arg
+    elif isinstance(arg, np.ndarray):
         given, value = "p", int(arg.ctypes.data).to_bytes(8, "little")
     elif isinstance(arg, int) and not isinstance(arg, bool) and wanted == "p":
         given, value = "p", arg.to_bytes(8, "little")
     elif isinstance(arg, np.generic):
-        given = "s" if arg.dtype.kind == "V" else "f" if arg.dtype.kind == "f" else "i"
-        value = arg.tobytes()
-        if wanted == "i" and arg.dtype.itemsize == 2 and given == "f":
-            given = "i"  # 16-bit floats are integers in text without headers
+        given, value = {"f": "f", "V": "s", "c": "s"}.get(arg.dtype.kind, "i"), arg.tobytes()
+        if len(value) == 2 and wanted in "is":  # 16-bit floats are no type in text without headers
+            given = wanted
     elif isinstance(arg, ctypes.Structure | ctypes.Array):
         given, value = "s", bytes(arg)
     elif isinstance(arg, ctypes._SimpleCData):
-        code = arg._type_
+        code = str(type(arg).__dict__["_type_"])
         given = "p" if code in "Pz" else "f" if code in "fd" else "i"
         value = bytes(arg)
     else:
@@ -366,10 +376,11 @@ class _Fences:
     """Copies of arrays that end where a page begins that may not be touched."""
 
     def __init__(self, args: Sequence[Any]) -> None:
-        self._copies: dict[int, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], Any]] = {}
+        #: By identity: the array, its copy, and the pages that hold that.
+        self._copies: dict[int, tuple[Any, Any, Any]] = {}
         self.args = [self._copy(a) if isinstance(a, np.ndarray) else a for a in args]
 
-    def _copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _copy(self, array: np.ndarray[Any, Any]) -> Any:
         if not array.flags.c_contiguous:
             raise KernelError("fenced arrays must be contiguous")
         if id(array) in self._copies:
