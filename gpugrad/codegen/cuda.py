@@ -288,7 +288,8 @@ class CudaWriter(Levels):
         """A kernel over rows.
 
         Its parameters: ``I rows, int columns, long long whole, [int part, int parts], numbers,
-        arrays``; ``whole`` is how many columns a row had before it was reduced in parts.  A summed output has a row for each group of threads in the grid.  With ``split`` the
+        arrays``; ``whole`` is how many columns a row had before it was reduced in parts.  A
+        summed output has a row for each group of threads in the grid.  With ``split`` the
         outputs are those of the reductions, one per part of a row.
         """
         layout, v, t, packs = self.layout, variant.width, variant.threads, variant.packs

@@ -157,11 +157,12 @@ class DeviceTarget(Target):
     # ---- running ---------------------------------------------------------------------------
 
     def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-            outputs: Sequence[Any], dims: Any = None) -> None:  # fmt: skip
+            outputs: Sequence[Any], dims: Any = None) -> bool:  # fmt: skip
         if program.printed.kind == "flat":
             self._flat(program, rows, columns, inputs, outputs, dims)
         else:
             self._rows(program, rows, columns, inputs, outputs)
+        return True
 
     def columns(self, program: Program, rows: int, columns: int, array: Any,
                 outputs: Sequence[Any]) -> bool:  # fmt: skip
@@ -181,7 +182,11 @@ class DeviceTarget(Target):
             bare = all(o in writer.reductions and o.dtype is d
                        for o, d in zip(writer.outputs, stored))  # fmt: skip
             after = None if bare else self.build(*writer.joined(reduced=True))
-            program.function["fold"] = self.build(*writer.columns()), after
+            first = self.build(*writer.columns())
+            first.name = f"{program.name} of columns"
+            if after is not None:
+                after.name = f"{program.name} from its sums"
+            program.function["fold"] = first, after
         first, after = program.function["fold"]
         sums = [Sums(columns, n.dtype.np) for n in writer.reductions]
         self._rows(first, rows, columns, [array], sums)
@@ -264,6 +269,7 @@ class DeviceTarget(Target):
         joining = program.function.get("join")
         if joining is None:
             joining = program.function["join"] = self.build(*program.printed.joined())
+            joining.name = f"{program.name} of its parts"
         again = [a for a, k in zip(inputs, program.layout.reads) if k in ("row", "one")]
         self._rows(joining, rows, parts, [*made, *again], outputs, columns)
 
@@ -282,7 +288,7 @@ class DeviceTarget(Target):
         folding.launch((-(-columns // 32), 1, 1), (512, 1, 1),
                        (parts, np.int64(rows), np.int64(columns), out))  # fmt: skip
 
-    def run_table(self, program: Program, table: Any, lengths: Any) -> None:
+    def run_table(self, program: Program, table: Any, lengths: Any) -> bool:
         dtype: DType = program.layout.held[0]
         width = _ACCESS // dtype.itemsize
         if (table % _ACCESS).any():
@@ -297,6 +303,7 @@ class DeviceTarget(Target):
             upload = self.backend.library.asarray
             placed = self._tables[key] = upload(table), upload(lengths)
         found.launch((len(lengths), 1, 1), (BLOCK, 1, 1), (*program.numbers, *placed))
+        return True
 
 
 def _summing_blocks(rows: int, variant: Variant) -> int:
@@ -308,4 +315,4 @@ def describe(program: Program) -> str:
     trace, layout = program.trace, program.layout
     read = [f"{n} {d.name} ({k})" for n, d, k in zip(trace.names, layout.held, layout.reads)]
     stored = ", ".join(d.name for d in layout.stored)
-    return f"{', '.join(map(repr, trace.outputs))[:200]} of {', '.join(read)} -> {stored}"
+    return f"{program.name} of {', '.join(read)} -> {stored}"

@@ -61,11 +61,14 @@ def _elementwise(target: Target, op: Op, arrays: Sequence[Any], given: list[Any]
     left, kind, key_of = iter(frame.reads), target.array_type, target.operand_key
     operands = tuple([key_of(a, next(left) if type(a) is kind else "") for a in arrays])
     key = (op, operands, half, *settings.items())
-    program = target.program_of(key, lambda: _forward_program(target, op, operands, settings, half))
+    program = target.program_of(
+        key, op.key, lambda: _forward_program(target, op, operands, settings, half)
+    )
     if program is None or not target.ready(program):
         return None
     outs = [target.empty(frame.shape, d.np) for d in program.layout.stored]
-    target.run(program, frame.rows, frame.columns, frame.arrays, outs, frame.dims)
+    if not target.run(program, frame.rows, frame.columns, frame.arrays, outs, frame.dims):
+        return None
     if frame.back is not None:
         outs = [o.transpose(frame.back) for o in outs]
     return outs[0] if len(outs) == 1 and not op.outputs else tuple(outs)
@@ -120,7 +123,7 @@ def _rowwise(target: Target, op: Op, arrays: Sequence[Any], given: Sequence[Any]
             specs()
         except GpugradError:
             return None  # the array code knows what to say; another call may be right
-    program = target.program_of(key, make)
+    program = target.program_of(key, op.key, make)
     if program is None or not target.ready(program):
         return None
     results = specs()
@@ -131,9 +134,11 @@ def _rowwise(target: Target, op: Op, arrays: Sequence[Any], given: Sequence[Any]
         if math.prod(spec.shape) != (kept if per_row else given[0].size):
             return None
     outs = [target.empty(s.shape, d.np) for s, d in zip(results, program.layout.stored)]
-    if not turned:
-        target.run(program, rows, columns, contiguous, outs)
-    elif not target.columns(program, rows, columns, contiguous[0], outs):
+    if turned:
+        done = target.columns(program, rows, columns, contiguous[0], outs)
+    else:
+        done = target.run(program, rows, columns, contiguous, outs)
+    if not done:
         return None
     return tuple(outs) if op.outputs else outs[0]
 

@@ -50,7 +50,7 @@ def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dic
     operands = [target.operand_key(a, next(left) if type(a) is kind else "") for a in arrays]
     settings = node.settings if op.elementwise else by_rows(node.settings)
     key = (op, bits, summed, tuple(operands), *settings.items())
-    program = target.program_of(key, lambda: _gradient_program(
+    program = target.program_of(key, f"{op.key} backward", lambda: _gradient_program(
         target, op, bits, operands[: len(gs)], dict(zip(values, operands[len(gs) :])), settings,
         summed,
     ))  # fmt: skip
@@ -59,7 +59,8 @@ def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dic
     rows, columns, used = frame.rows, frame.columns, program.trace.used
     outs = [target.sums(program, rows, columns, d.np) if s else target.empty(frame.shape, d.np)
             for d, s in zip(program.layout.stored, program.layout.summed)]  # fmt: skip
-    target.run(program, rows, columns, [frame.arrays[i] for i in used], outs, frame.dims)
+    if not target.run(program, rows, columns, [frame.arrays[i] for i in used], outs, frame.dims):
+        return None
     made = iter(outs)
     result: list[Any] = []
     for where, shape, total in zip(program.trace.where, shapes, summed):

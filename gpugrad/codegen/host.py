@@ -57,7 +57,7 @@ def build(trace: Trace, layout: Layout) -> Program:
     exact = not printed.scratch and not any(printed.per_row) and set(printed.called) <= _EXACT
     exact = exact and "plus(" not in printed.source
     numbers = np.array([plain(n) for n in printed.numbers] or [0.0])
-    return Program(trace, layout, printed, printed.per_row, numbers, exact)
+    return Program(trace, layout, printed, printed.per_row, numbers, exact=exact)
 
 
 def ready(program: Program, patience: int | None = None) -> bool:
@@ -199,8 +199,9 @@ class HostTarget(Target):
         return arrays if readable(arrays) else None
 
     def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-            outputs: Sequence[Any], dims: Any = None) -> None:  # fmt: skip
+            outputs: Sequence[Any], dims: Any = None) -> bool:  # fmt: skip
         run(program, rows, columns, inputs, outputs)
+        return True
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return empty(shape, dtype)
@@ -223,5 +224,6 @@ class HostTarget(Target):
     def with_numbers(self, program: Program, numbers: Sequence[float]) -> Program:
         return replace(program, numbers=np.array(numbers or [0.0], np.float64))
 
-    def run_table(self, program: Program, table: Any, lengths: Any) -> None:
+    def run_table(self, program: Program, table: Any, lengths: Any) -> bool:
         run_table(program, table, lengths)
+        return True

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ class Program:
         printed: the target's text of it.
         per_row: per output whether it is one value per row.
         numbers: what the target passes for the constants.
+        name: what it computes, in a word or two.
         exact: whether array code gives the same bits.
         calls: how often it was asked for before it was compiled.
         function: what the target runs, once compiled.
@@ -46,6 +47,7 @@ class Program:
     printed: Any
     per_row: tuple[bool, ...]
     numbers: Any
+    name: str = ""
     exact: bool = False
     calls: int = 0
     function: Any = None
@@ -100,16 +102,18 @@ class Target:
         except TypeError:
             return True
 
-    def program_of(self, key: Any, make: Any) -> Program | None:
-        """The program of a key, made on first use; None if there can be none."""
+    def program_of(self, key: Any, name: str, make: Callable[[], Program]) -> Program | None:
+        """The program of a key, made on first use and named; None if there can be none."""
         try:
             return self._programs[key]
         except KeyError:
             pass
         except TypeError:  # a setting without a hash
             return None
+        program: Program | None
         try:
-            program: Program | None = make()
+            program = make()
+            program.name = name
         except _UNFIT:
             program = None
         if len(self._programs) >= self._ROOM:
@@ -150,8 +154,8 @@ class Target:
         raise NotImplementedError
 
     def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-            outputs: Sequence[Any], dims: Any = None) -> None:  # fmt: skip
-        """Run a kernel.
+            outputs: Sequence[Any], dims: Any = None) -> bool:  # fmt: skip
+        """Run a kernel; False from a target that leaves the work to the array code after all.
 
         Args:
             program: which.
@@ -202,8 +206,8 @@ class Target:
         """The program with other constants."""
         raise NotImplementedError
 
-    def run_table(self, program: Program, table: Any, lengths: Any) -> None:
-        """Run a kernel over rows that lie in arrays of their own.
+    def run_table(self, program: Program, table: Any, lengths: Any) -> bool:
+        """Run a kernel over rows that lie in arrays of their own; False as for ``run``.
 
         Args:
             program: of a layout with ``table``.

@@ -59,8 +59,7 @@ def overwrite(target: Target, op: Op, sets: Sequence[Sequence[Any]], into: Seque
     table = table.reshape(-1, width)
     if _overlapping(table, lengths * dtype.itemsize):
         return False
-    target.run_table(program, *_rows(table, lengths, dtype.itemsize))
-    return True
+    return target.run_table(program, *_rows(table, lengths, dtype.itemsize))
 
 
 #: How often a record was run over small sets of a dtype, whatever the settings.
@@ -128,6 +127,7 @@ def _program_of(target: Target, op: Op, dtype: DType, count: int, into: tuple[in
         asked: list[tuple[Formula, bool]] = []
         with suppress(GpugradError, TypeError, ValueError, ArithmeticError):
             made = _program(target, op, dtype, count, into, remembered(settings, asked))
+            made.name = op.key
             kinds.append(found := _Known(made, asked))
         if found is None:
             kinds.append(found := _Known(None, []))

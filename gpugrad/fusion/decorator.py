@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gpugrad import dtypes
+from gpugrad import backends, dtypes
 from gpugrad.autograd import grad
 from gpugrad.autograd.function import Function
 from gpugrad.codegen.levels import Layout
@@ -17,7 +17,7 @@ from gpugrad.errors import ArgumentError, NotSupportedError
 from gpugrad.expr import Expr
 from gpugrad.functional_namespace import F
 from gpugrad.fusion.recipe import Recipe, computed
-from gpugrad.modes import casting, enable_grad, modes
+from gpugrad.modes import casting, enable_grad, modes, no_grad
 from gpugrad.spec import Spec
 from gpugrad.tensor import Tensor, wrap
 
@@ -71,7 +71,7 @@ def fuse(fn: Callable[..., Any]) -> Callable[..., Any]:
                 return fn(*given)
 
             specs = [Spec(t._array.shape, t.dtype) for t in tensors]
-            kernel = kernels[key] = Fused(call, Recipe(call, specs), target)
+            kernel = kernels[key] = Fused(fn.__name__, call, Recipe(call, specs), target)
         out = _Apply.apply(kernel, *tensors)
         return out if kernel.recipe.many else out[0]
 
@@ -91,12 +91,13 @@ def _plain(value: Any) -> Any:
 class Fused:
     """The kernels of a function for one combination of shapes and dtypes."""
 
-    def __init__(self, call: Callable[..., Any], recipe: Recipe, target: Target) -> None:
-        self.call, self.recipe, self.target = call, recipe, target
+    def __init__(self, name: str, call: Callable[..., Any], recipe: Recipe,
+                 target: Target) -> None:  # fmt: skip
+        self.name, self.call, self.recipe, self.target = name, call, recipe, target
         self._gradients: dict[tuple[bool, ...], Any] = {}
         outs, _ = recipe.forward(recipe.inputs())
         try:
-            self._forward = self._program(outs, [o.dtype for o in recipe.outputs], ())
+            self._forward = self._program("forward", outs, [o.dtype for o in recipe.outputs], ())
         except NotSupportedError as error:
             raise self._blamed(error) from None
 
@@ -106,12 +107,12 @@ class Fused:
             _, values = self.recipe.forward(self.recipe.inputs())
             outs = [values[id(t)] for t in step.outputs]
             try:
-                self._program(outs, [t.dtype for t in outs], ())
+                self._program("alone", outs, [t.dtype for t in outs], ())
             except NotSupportedError:
                 return step.refuse(str(error))
         return NotSupportedError(f"fuse: {error}")
 
-    def _program(self, outs: list[Expr], stored: Sequence[Any], more: Sequence[Any],
+    def _program(self, name: str, outs: list[Expr], stored: Sequence[Any], more: Sequence[Any],
                  summed: tuple[bool, ...] = ()) -> Program:  # fmt: skip
         recipe = self.recipe
         metas = [(t.dtype, r) for t, r in zip(recipe.specs, recipe.reads)] + list(more)
@@ -119,6 +120,7 @@ class Fused:
         layout = Layout(trace.reads, tuple([metas[i][0] for i in trace.used]), tuple(stored), (),
                         summed)  # fmt: skip
         program = self.target.build(trace, layout)
+        program.name = f"{self.name} {name}"
         if not self.target.ready(program, patience=1):
             raise NotSupportedError("there is no compiler")
         return program
@@ -126,17 +128,23 @@ class Fused:
     def forward(self, arrays: Sequence[Any]) -> list[Any]:
         """The results for contiguous arrays."""
         outs = [self.target.empty(s.shape, s.dtype.np) for s in self.recipe.outputs]
-        self._run(self._forward, arrays, outs)
-        return outs
+        if self._run(self._forward, arrays, outs):
+            return outs
+        with no_grad():
+            found = self.call(*map(wrap, arrays))
+        return [t._array for t in (found if self.recipe.many else (found,))]
 
-    def _run(self, program: Program, arrays: Sequence[Any], outs: Sequence[Any]) -> None:
+    def _run(self, program: Program, arrays: Sequence[Any], outs: Sequence[Any]) -> bool:
+        rows, columns = self.recipe.rows, self.recipe.columns
         used = [arrays[i] for i in program.trace.used]
-        if all(a.size for a in outs):
-            self.target.run(program, self.recipe.rows, self.recipe.columns, used, outs)
+        return not rows * columns or self.target.run(program, rows, columns, used, outs)
 
     def backward(self, arrays: Sequence[Any], gs: Sequence[Any],
-                 wanted: tuple[bool, ...]) -> list[Any]:  # fmt: skip
-        """The gradients of the wanted inputs; None for others and where nothing flows."""
+                 wanted: tuple[bool, ...]) -> list[Any] | None:  # fmt: skip
+        """The gradients of the wanted inputs, None for others and where nothing flows.
+
+        None altogether if the target leaves the work to array code.
+        """
         if wanted not in self._gradients:
             self._gradients[wanted] = self._derive(wanted)
         program, flows, summed = self._gradients[wanted]
@@ -147,7 +155,8 @@ class Fused:
         outs = [target.sums(program, recipe.rows, recipe.columns, computed(d).np) if s
                 else target.empty(shape, d.np)
                 for s, d, shape in zip(summed, program.layout.stored, shapes)]  # fmt: skip
-        self._run(program, [*arrays, *gs], outs)
+        if not self._run(program, [*arrays, *gs], outs):
+            return None
         made = iter(zip(outs, summed, strict=True))
         return [self._gathered(a, *next(made)) if f else None for a, f in zip(arrays, flows)]
 
@@ -170,7 +179,7 @@ class Fused:
             return None, flows, ()
         summed = tuple([r in ("column", "one") for r, f in zip(recipe.reads, flows) if f])
         stored = [computed(s.dtype) for s, f in zip(recipe.specs, flows) if f]
-        return self._program(outs, stored, more, summed), flows, summed
+        return self._program("backward", outs, stored, more, summed), flows, summed
 
 
 def _lies(recipe: Recipe, spec: Spec) -> str:
@@ -188,7 +197,8 @@ class _Apply(Function):
         ctx.kernel = kernel
         ctx.save_for_backward(*tensors)
         arrays = _contiguous([t._array for t in tensors])
-        return tuple([wrap(a) for a in kernel.forward(arrays)])
+        with backends.for_array(arrays[0]).on(tensors[0].device):
+            return tuple([wrap(a) for a in kernel.forward(arrays)])
 
     @staticmethod
     def backward(ctx: Any, *gs: Any) -> Any:
@@ -203,7 +213,10 @@ class _Apply(Function):
             .astype(computed(s.dtype).np, copy=False)
             for g, s in zip(gs, _floating(kernel.recipe.outputs), strict=True)
         ])  # fmt: skip
-        found = kernel.backward(arrays, given, wanted)
+        with backends.for_array(arrays[0]).on(device):
+            found = kernel.backward(arrays, given, wanted)
+        if found is None:
+            return (None, *_again(kernel, tensors, gs, wanted))
         return (None, *(None if x is None else wrap(x) for x in found))
 
 

@@ -67,14 +67,17 @@ class DeviceOnHost(DeviceTarget):
 @contextmanager
 def using(target: Target) -> Iterator[None]:
     """Let NumPy arrays of any size have the kernels of a target inside a ``with`` block."""
-    before, sizes = TARGETS[np.ndarray], (dispatch.LARGE, lanes.LARGE)
+    before, readers = TARGETS[np.ndarray], (dispatch, lanes)
+    sizes = [vars(m)["LARGE"] for m in readers]
     TARGETS[np.ndarray] = target
-    dispatch.LARGE = lanes.LARGE = 0
+    for module in readers:
+        vars(module)["LARGE"] = 0
     try:
         yield
     finally:
         TARGETS[np.ndarray] = before
-        dispatch.LARGE, lanes.LARGE = sizes
+        for module, size in zip(readers, sizes):
+            vars(module)["LARGE"] = size
 
 
 def _rubbish(shape: tuple[int, ...], dtype: Any) -> Any:

@@ -32,7 +32,7 @@ OPS: dict[str, Callable[..., Any]] = {
 }
 RECORDS = {"softmax", "log_softmax", "logsumexp", "_ops.scaled_standard", "_ops.unit_rms",
            "_ops.softmax_cross_entropy"}  # fmt: skip
-COLUMNS = (2, 31, 32, 33, 511, 512, 513, 1023, 1025, 4097, 65537)
+COLUMNS = (2, 31, 32, 33, 511, 512, 513, 1023, 1024, 1025, 4097, 65537)
 
 
 class Eager(HostTarget):
@@ -79,7 +79,9 @@ def close(got: list[Any], want: list[Any], bound: float) -> None:
 @pytest.mark.parametrize("name", OPS)
 def test_float32_rows(name: str, columns: int, always: Target) -> None:
     """Value and gradients are those of float64 to float32's rounding, at every width."""
-    rows = 67 if columns < 5000 else 3
+    if getattr(always, "order", "") == "reverse" and columns not in (33, 1025):
+        pytest.skip("another order shows on one warp and on several")
+    rows = 67 if columns < 1000 else 9 if columns < 5000 else 2
     bound = 1e-5 if columns > 2 else 1e-4  # a norm over two columns cancels nearly everything
     close(run(name, rows, columns, gg.float32)[0], run(name, rows, columns, gg.float64)[0], bound)
 

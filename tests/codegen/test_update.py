@@ -9,14 +9,31 @@ import pytest
 import gpugrad as gg
 from gpugrad import backends, dtypes, signature
 from gpugrad.codegen import host, update
-from gpugrad.codegen.update import overwrite
+from gpugrad.codegen.target import TARGETS, Target
 from gpugrad.config import config
 from gpugrad.op import registry
 from gpugrad.testing.calls import Call, samples_of
+from gpugrad.testing.cuda_host import COMPILER
+from gpugrad.testing.device_on_host import DeviceOnHost, using
 
 RECORDS = {n: r for n, r in registry.ops.items() if r.home == "optim" and r.elementwise}
 _ENDS = {n: (0, len(list(samples_of(r))) - 1) for n, r in RECORDS.items()}
 CASES = [pytest.param(n, i, id=f"{n}-{i}") for n, ends in _ENDS.items() for i in sorted({*ends})]
+
+
+def overwrite(*args: Any) -> bool:
+    """The update on the CPU."""
+    return update.overwrite(TARGETS[np.ndarray], *args)
+
+
+@pytest.fixture(scope="module", params=["host", "device"])
+def target(request: pytest.FixtureRequest) -> Target:
+    """What runs a kernel: the CPU, or CUDA's text on the host."""
+    if request.param == "host":
+        return TARGETS[np.ndarray]
+    if COMPILER is None:
+        pytest.skip("no g++ to run CUDA's text with")
+    return DeviceOnHost()
 
 
 def bound(name: str, number: int) -> dict[str, Any]:
@@ -27,7 +44,7 @@ def bound(name: str, number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "number"), CASES)
-def test_in_place(name: str, number: int) -> None:
+def test_in_place(name: str, number: int, target: Target) -> None:
     """Every update record has a kernel, and it gives what the record's function does."""
     op, settings = RECORDS[name], bound(name, number)
     rng = np.random.default_rng(0)
@@ -36,7 +53,7 @@ def test_in_place(name: str, number: int) -> None:
     want = want if isinstance(want, tuple) else (want,)
     targets = [0, *range(2, len(arrays))][: len(want)]
     grad = arrays[1].copy()
-    assert overwrite(op, [arrays], targets, settings)
+    assert update.overwrite(target, op, [arrays], targets, settings)
     for i, w in zip(targets, want, strict=True):
         np.testing.assert_allclose(arrays[i], w, rtol=2e-6, atol=1e-6)
     np.testing.assert_array_equal(arrays[1], grad)
@@ -131,6 +148,23 @@ def test_together_is_one_by_one(name: str, dtype: Any, monkeypatch: pytest.Monke
             np.testing.assert_array_equal(got, want)
     assert len(ran) == 8
     assert min(ran) > len(SHAPES) - 2  # long ones in several rows, the empty one in none
+
+
+@pytest.mark.parametrize("dtype", [gg.float32, gg.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["AdamW", "SGD"])
+def test_a_device_steps_all_at_once(name: str, dtype: Any) -> None:
+    """One launch per step whatever the sizes, and what array code gives."""
+    if COMPILER is None:
+        pytest.skip("no g++ to run CUDA's text with")
+    want = trained(MAKE[name], dtype)
+    device = DeviceOnHost(fenced=True)
+    with using(device):
+        got = trained(MAKE[name], dtype)
+    steps = [grid for _, grid, text in device.launches if "lengths" in text]
+    assert len(steps) == 4
+    bound = 1e-6 if dtype is gg.float32 else 1 / 64
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), bound, bound)
 
 
 def test_small_ones_begin_with_numpy_and_go_on_alike(monkeypatch: pytest.MonkeyPatch) -> None:
