@@ -30,7 +30,7 @@ class DeviceOnHost(DeviceTarget):
 
     Args:
         order: of threads and blocks; see ``cuda_host``.
-        fenced: whether accesses beyond an array are errors.
+        fenced: whether accesses beyond an array are errors, where all arrays are contiguous.
 
     Attributes:
         launches: per launch the kernel's name, the grid and the text.
@@ -56,7 +56,9 @@ class DeviceOnHost(DeviceTarget):
         def launch(grid: Any, block: Any, args: Any, shared: int = 0) -> None:
             self.launches.append((name, grid, source))
             if min(grid):  # as a device's kernel, which does nothing then
-                module.launch(name, grid, block, args, shared, self.order, self.fenced)
+                arrays = [a for a in args if isinstance(a, np.ndarray)]
+                fenced = self.fenced and all(a.flags.c_contiguous for a in arrays)
+                module.launch(name, grid, block, args, shared, self.order, fenced)
 
         return SimpleNamespace(launch=launch)
 
