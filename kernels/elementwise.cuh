@@ -12,6 +12,8 @@
 #define GG_INF (1e308 * 1e308)
 #define GG_NAN (GG_INF - GG_INF)
 #define GG_FN static __device__ __forceinline__
+// Long ones are functions of their own: inlined, they would take seconds to compile.
+#define GG_SLOW static __device__ __noinline__
 
 // ---- extremes ---------------------------------------------------------------------------------
 
@@ -106,7 +108,7 @@ GG_FN double gg_trunc_divide(double a, double b) { return trunc(a / b); }
 
 // exp(x**2) erfc(x).  Up to 8 as it stands, with the square in two parts so that its rounding does
 // not grow; beyond, the asymptotic series of DLMF 7.12.1.
-GG_FN double gg_erfcx(double x) {
+GG_SLOW double gg_erfcx(double x) {
     if (x < -27) return GG_INF;
     if (x >= 8) {
         const double s = -0.5 / (x * x);
@@ -121,7 +123,7 @@ GG_FN double gg_erfcx(double x) {
 
 // For 0 <= tail <= 1/4 the x >= 0 with erfc(x) / 2 == tail.  Newton's method on the logarithms,
 // which are nearly a parabola, from Abramowitz and Stegun 26.2.23 (error 5e-4).
-GG_FN double gg_tail(double tail) {
+GG_SLOW double gg_tail(double tail) {
     if (tail <= 0) return tail == 0 ? GG_INF : GG_NAN;
     const double target = log(2 * tail), t = sqrt(-2 * log(tail));
     double x = t - (2.515517 + t * (0.802853 + t * 0.010328)) /
@@ -134,7 +136,7 @@ GG_FN double gg_tail(double tail) {
     return x;
 }
 
-GG_FN double gg_erfinv(double y) {
+GG_SLOW double gg_erfinv(double y) {
     const double size = fabs(y);
     if (!(size < 0.5)) return copysign(gg_tail(0.5 * (1 - size)), y);
     double x = 0.5 * GG_SQRT_PI * y;  // Halley's method from the tangent at 0
@@ -145,7 +147,7 @@ GG_FN double gg_erfinv(double y) {
     return x;
 }
 
-GG_FN double gg_ndtri(double p) {
+GG_SLOW double gg_ndtri(double p) {
     if (p < 0.25) return -1.41421356237309504880 * gg_tail(p);
     if (p > 0.75) return 1.41421356237309504880 * gg_tail(1 - p);
     return 1.41421356237309504880 * gg_erfinv(2 * (p - 0.5));
@@ -154,7 +156,7 @@ GG_FN double gg_ndtri(double p) {
 // ---- gamma and zeta ---------------------------------------------------------------------------
 
 // Upwards by recurrence to 10, there the asymptotic series (DLMF 5.11.2); reflection below 0.
-GG_FN double gg_digamma(double x) {
+GG_SLOW double gg_digamma(double x) {
     if (x == 0) return copysign(GG_INF, -x);
     double y = 0;
     if (x < 0) {
@@ -172,7 +174,7 @@ GG_FN double gg_digamma(double x) {
 }
 
 // Hurwitz zeta for s > 1, q >= 0: the Euler-Maclaurin formula (DLMF 25.11.28) after ten terms.
-GG_FN double gg_zeta_positive(double s, double q) {
+GG_SLOW double gg_zeta_positive(double s, double q) {
     double y = 0;
     for (int k = 0; k < 10; ++k) y += pow(q + k, -s);
     const double a = q + 10, power = pow(a, -s);
@@ -188,7 +190,7 @@ GG_FN double gg_zeta_positive(double s, double q) {
     return isfinite(rest) && power > 0 ? y + rest : y;
 }
 
-GG_FN double gg_zeta(double s, double q) {
+GG_SLOW double gg_zeta(double s, double q) {
     if (q != q || s != s || s < 1) return GG_NAN;
     if (s == 1 || (q <= 0 && q == floor(q))) return GG_INF;
     if (q > 0) return gg_zeta_positive(s, q);
@@ -202,7 +204,7 @@ GG_FN double gg_zeta(double s, double q) {
 
 // I_n(x) for x >= 0, n 0 or 1, times exp(-x) if scaled: the power series (DLMF 10.25.2) up to 25,
 // the asymptotic one (DLMF 10.40.1) beyond.
-GG_FN double gg_bessel(int n, double x, bool scaled) {
+GG_SLOW double gg_bessel(int n, double x, bool scaled) {
     if (x != x) return x;
     if (isinf(x)) return scaled ? 0 : GG_INF;
     double term = n ? 0.5 * x : 1, sum = term;
@@ -218,7 +220,7 @@ GG_FN double gg_bessel(int n, double x, bool scaled) {
     return scaled ? sum : sum * exp(0.5 * x) * exp(0.5 * x);
 }
 
-GG_FN double gg_i0(double x) { return gg_bessel(0, fabs(x), false); }
-GG_FN double gg_i0e(double x) { return gg_bessel(0, fabs(x), true); }
-GG_FN double gg_i1(double x) { return copysign(gg_bessel(1, fabs(x), false), x); }
-GG_FN double gg_i1e(double x) { return copysign(gg_bessel(1, fabs(x), true), x); }
+GG_SLOW double gg_i0(double x) { return gg_bessel(0, fabs(x), false); }
+GG_SLOW double gg_i0e(double x) { return gg_bessel(0, fabs(x), true); }
+GG_SLOW double gg_i1(double x) { return copysign(gg_bessel(1, fabs(x), false), x); }
+GG_SLOW double gg_i1e(double x) { return copysign(gg_bessel(1, fabs(x), true), x); }

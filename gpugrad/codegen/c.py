@@ -31,6 +31,7 @@ HOST_PRELUDE = """\
 #include <cmath>
 #define __device__
 #define __forceinline__ inline
+#define __noinline__
 using namespace std;
 """
 

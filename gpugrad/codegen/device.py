@@ -7,12 +7,15 @@ alone, so that results repeat bit for bit, also on another device.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from gpugrad import dtypes
 from gpugrad.backends.nvidia.launch import Kernel, kernel
 from gpugrad.backends.nvidia.text import text
 from gpugrad.codegen.cuda import BLOCK, PRELUDE, CudaWriter, Variant
@@ -42,8 +45,20 @@ def prelude() -> str:
     return "".join(text(name) for name in PRELUDE)
 
 
-def widest(layout: Layout) -> int:
-    """Elements per access at which the narrowest array is read by 16 bytes."""
+@cache
+def _slow() -> frozenset[str]:
+    """The helper functions that are called, not inlined."""
+    return frozenset(re.findall(r"^GG_SLOW \w+ (\w+)\(", prelude(), re.MULTILINE))
+
+
+def widest(writer: CudaWriter) -> int:
+    """Elements per access at which the narrowest array is read by 16 bytes.
+
+    One where that saves nothing: calls of long functions, float64.
+    """
+    layout = writer.layout
+    if dtypes.float64 in (*layout.held, *layout.stored) or writer.called & _slow():
+        return 1
     held = [d for d, k in zip(layout.held, layout.reads) if k in ("full", "column")]
     sizes = [d.itemsize for d in (*held, *layout.stored)]
     return min(_ACCESS // min(sizes, default=1), _WIDEST)
@@ -203,7 +218,7 @@ class DeviceTarget(Target):
         layout, size = program.layout, rows * columns
         wide = size > _FAR or (dims is not None and dims.reach > _FAR)
         count = len(dims.sizes) if dims is not None else 0
-        width = 1 if count else self._width(layout, columns, inputs, outputs)
+        width = 1 if count else self._width(program, inputs, outputs)
         if width > 1 and columns % width and {"column", "row"} & {*layout.reads}:
             width = 1
         found = self.kernel_of(program, Variant(width, wide, dims=count))
@@ -217,10 +232,10 @@ class DeviceTarget(Target):
         found.launch((blocks, 1, 1), (BLOCK, 1, 1),
                      (*sizes, *program.numbers, *inputs, *outputs))  # fmt: skip
 
-    def _width(self, layout: Layout, columns: int, inputs: Sequence[Any],
-               outputs: Sequence[Any]) -> int:  # fmt: skip
+    def _width(self, program: Program, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         """Elements per access that all addresses allow: the widest or one."""
-        width = widest(layout)
+        layout = program.layout
+        width = widest(program.printed)
         read = [a for a, k in zip(inputs, layout.reads) if k in ("full", "column")]
         for a in (*read, *[o for o in outputs if type(o) is not Sums]):
             if self.address(a) % min(width * a.itemsize, _ACCESS):
@@ -231,7 +246,7 @@ class DeviceTarget(Target):
                         outputs: Sequence[Any]) -> tuple[Variant, int]:  # fmt: skip
         """The variant for these arrays, and in how many parts a row is worked on."""
         writer, layout = program.printed, program.layout
-        width = 1 if columns % widest(layout) else self._width(layout, columns, inputs, outputs)
+        width = 1 if columns % widest(writer) else self._width(program, inputs, outputs)
         parts = 1
         if writer.splits and rows < _FEW:
             parts = min(-(-columns // _PART), _MOST_PARTS)

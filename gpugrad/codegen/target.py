@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +166,10 @@ class Target:
             dims: of a frame with strides.
         """
         raise NotImplementedError
+
+    def instead(self) -> AbstractContextManager[None]:
+        """What surrounds ops that do the work of one kernel that ``run`` has left to them."""
+        return nullcontext()
 
     def columns(self, program: Program, rows: int, columns: int, array: Any,
                 outputs: Sequence[Any]) -> bool:  # fmt: skip

@@ -7,23 +7,26 @@ noted, and the array code gives the result.  ``texts`` prints them in all varian
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
 import numpy as np
 
-from gpugrad import dtypes
+from gpugrad import dtypes, signature
 from gpugrad.codegen.cuda import CudaWriter, Variant
 from gpugrad.codegen.device import describe, row_variant, widest
 from gpugrad.codegen.target import Program
+from gpugrad.codegen.update import overwrite
 from gpugrad.dtypes import DType
 from gpugrad.errors import GpugradError
 from gpugrad.op import Function, Op, registry
 from gpugrad.testing.calls import Call, claimed_dtypes, samples_of
 from gpugrad.testing.device_on_host import DeviceOnHost, using
 
+#: Dtypes that are listed.
+KINDS = (dtypes.float32, dtypes.bfloat16, dtypes.float64)
 #: Rows of these lengths are listed: a warp and its neighbours, on chip, too long for that.
 COLUMNS = (31, 33, 1024, 1025, 4096, 8192, 32768, 65536, 65537)
 
@@ -45,13 +48,13 @@ class Listing(DeviceOnHost):
         return False
 
 
-def of_records(kinds: Sequence[DType] = (dtypes.float32, dtypes.bfloat16, dtypes.float64)) -> Listing:
-    """What the registry's samples ask for, forward and backward.
+def add_records(found: Listing, kinds: Sequence[DType] = KINDS) -> None:
+    """Note what the registry's samples ask for, forward and backward.
 
     Args:
+        found: where to.
         kinds: dtypes to run them in; records that take no float run in int64 and bool.
     """
-    found = Listing()
     with using(found):
         for record in list(registry):
             taken = claimed_dtypes(record)
@@ -62,7 +65,20 @@ def of_records(kinds: Sequence[DType] = (dtypes.float32, dtypes.bfloat16, dtypes
                 for sample in samples_of(record):
                     with suppress(GpugradError, np.linalg.LinAlgError):
                         _step(Call(record, sample, dtype))
-    return found
+
+
+def add_updates(found: Listing, kinds: Sequence[DType] = KINDS) -> None:
+    """Note the kernels of every update record, with each of its samples' settings."""
+    for op in registry.ops.values():
+        if op.home != "optim" or not op.elementwise:
+            continue
+        for sample, dtype in product(samples_of(op), kinds):
+            call = Call(op, sample, dtypes.float64)
+            bound, settings = signature.bind(op, call.args, dict(call.kwargs))
+            signature.normalise(op, 1, settings)
+            arrays = [np.ones(8, dtype.np) for _ in bound]
+            into = [0, *range(2, len(arrays))][: len(op.outputs) or 1]
+            overwrite(found, op, [arrays], into, settings)
 
 
 def _step(call: Call) -> None:
@@ -74,17 +90,9 @@ def _step(call: Call) -> None:
             out.backward(out.detach(), retain_graph=True)
 
 
-def of(run: Callable[[], Any]) -> Listing:
-    """What a function of the caller's asks for."""
-    found = Listing()
-    with using(found):
-        run()
-    return found
-
-
 def variants(writer: CudaWriter) -> list[Variant]:
     """The variants of a kernel that sizes and alignment may choose."""
-    width = widest(writer.layout)
+    width = widest(writer)
     if writer.kind == "flat":
         if "strided" in writer.layout.reads:
             return [Variant(1, dims=2), Variant(1, True, dims=4)]
@@ -109,14 +117,18 @@ class Listed:
     text: str
     what: str
     variant: Variant
+    #: Whether sizes that are usual, at addresses that are aligned, choose the variant.
+    usual: bool
 
 
 def texts(found: Listing) -> list[Listed]:
     """Every program in every variant, under names of its own."""
     listed: list[Listed] = []
     for program in found.programs.values():
-        for variant in variants(program.printed):
+        writer: CudaWriter = program.printed
+        for i, variant in enumerate(variants(writer)):
             name = f"k{len(listed)}"
-            text = program.printed.print(name, variant)
-            listed.append(Listed(name, text, describe(program), variant))
+            usual = i == 0 or (writer.kind == "rows" and variant.width > 1)
+            text = writer.print(name, variant)
+            listed.append(Listed(name, text, describe(program), variant, usual))
     return listed

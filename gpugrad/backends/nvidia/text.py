@@ -31,13 +31,22 @@ def text(name: str) -> str:
     return "".join(map(_read, [*needed, name]))
 
 
+def names() -> list[str]:
+    """The kernel files that there are, sorted."""
+    if find_spec("gpugrad.kernels") is not None:
+        from gpugrad import kernels
+
+        return list(kernels.names())
+    return sorted(p.name for p in _CHECKOUT.glob("*") if p.suffix in (".cu", ".cuh"))
+
+
 def _read(name: str) -> str:
     """The text of one file."""
     if find_spec("gpugrad.kernels") is not None:
         from gpugrad.kernels import source
 
         return str(source(name))
-    known = sorted(p.name for p in _CHECKOUT.glob("*") if p.suffix in (".cu", ".cuh"))
+    known = names()
     if name not in known:
         raise FileNotFoundError(f"no kernel file {name!r}; there is {', '.join(known) or 'none'}")
     return (_CHECKOUT / name).read_text(encoding="utf-8")
