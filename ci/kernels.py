@@ -46,10 +46,10 @@ def train_models() -> None:
     for dtype in (gg.float32, gg.bfloat16):
         for model, x, y in (
             (models.resnet18(num_classes=5), images, classes),
-            (models.ConvNet(), images, classes),
+            (models.ConvNet(5), gg.randn(2, 1, 28, 28), classes),
             (models.VisionTransformer(**vision, **small), images, classes),
             (models.gpt2(**text), tokens, tokens),
-            (models.MLP(20, 16, 5), gg.randn(2, 20), classes),
+            (models.MLP(20, [16], 5), gg.randn(2, 20), classes),
         ):
             model.to(dtype)
             scores = model(x.to(dtype) if x.is_floating_point() else x)

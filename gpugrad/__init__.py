@@ -101,8 +101,8 @@ globals().update(_publish.homes[""])
 
 #: Sub-packages that are imported when first asked for, so that every program need not pay.
 _ON_DEMAND = ("compiler", "datasets", "distributed", "distributions", "func", "futures",
-              "models", "multiprocessing", "nn", "optim", "profiler", "serialization", "testing",
-              "types", "version")  # fmt: skip
+              "library", "models", "multiprocessing", "nn", "optim", "profiler", "serialization",
+              "testing", "types", "version")  # fmt: skip
 if TYPE_CHECKING:
     from gpugrad import compiler as compiler
     from gpugrad import datasets as datasets
@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     from gpugrad import distributions as distributions
     from gpugrad import func as func
     from gpugrad import futures as futures
+    from gpugrad import library as library
     from gpugrad import models as models
     from gpugrad import multiprocessing as multiprocessing
     from gpugrad import nn as nn
@@ -122,10 +123,11 @@ if TYPE_CHECKING:
 
 
 #: Functions of modules that are imported so, and their modules.
-_FUNCTIONS_ON_DEMAND = {"compile": "compiler", "fuse": "fusion", "load": "io", "save": "io",
-                        "vmap": "func"}  # fmt: skip
+_FUNCTIONS_ON_DEMAND = {"compile": "compiler", "explain": "explanation", "fuse": "fusion",
+                        "load": "io", "save": "io", "vmap": "func"}  # fmt: skip
 if TYPE_CHECKING:
     from gpugrad.compiler import compile as compile
+    from gpugrad.explanation import explain as explain
     from gpugrad.func import vmap as vmap
     from gpugrad.fusion import fuse as fuse
     from gpugrad.io import load as load

@@ -4,7 +4,8 @@
 - ``rows``: reductions along rows, sums over rows, or both.  ``threads`` threads share a row, which
   stays in their registers, ``packs`` accesses each; a row too long for that is read again from
   memory (mostly from the L2 cache) by each level's loop (``packs`` 0).  Short rows share a block.
-- ``table``: elementwise over many arrays by a table of pointers: an optimiser's step.
+- ``table``: elementwise over many arrays by a table of pointers: an optimiser's step.  A reduction
+  of each is a ``rows`` kernel with such a table.
 
 The text includes no header and needs ``kernels/elementwise.cuh`` and ``kernels/memory.cuh`` before
 it (``PRELUDE``).  16-bit floats are computed in float32; no result depends on the order in which
@@ -88,7 +89,7 @@ class CudaWriter(Levels):
         self.parameters: list[tuple[int, DType]] = []
         super().__init__(outputs, layout)
         rows = self.reductions or any(layout.summed) or any(map(self.per_row, self.outputs))
-        self.kind = "table" if layout.table else "rows" if rows else "flat"
+        self.kind = "rows" if rows else "table" if layout.table else "flat"
         if self.kind != "flat" and "strided" in layout.reads:
             raise NotSupportedError("rows are read as they lie")
         #: Whether it asks for a column's place or for how many there are.
@@ -255,15 +256,18 @@ class CudaWriter(Levels):
                   for i in range(count)]  # fmt: skip
         target = [f"x{layout.into[i]}" for i in outs]
         lines += [f"    for (int i = threadIdx.x * {v}; i < columns; i += {BLOCK * v}) {{"]
-        single = [f"x{i}[k]" for i in range(count)] + [f"q{i}" for i in outs]
+        place = ["0" if k == "one" else "k" for k in layout.reads]
+        single = [f"x{i}[{place[i]}]" for i in range(count)] + [f"q{i}" for i in outs]
         scalar = [*(f"{kind} q{i};" for i in outs), call(single, "k"),
                   *(f"{target[i]}[k] = q{i};" for i in outs)]  # fmt: skip
         if v > 1:
-            packed = [f"p{i}.v[e]" for i in range(count)] + [f"q{i}.v[e]" for i in outs]
+            whole = [i for i, k in enumerate(layout.reads) if k == "full"]
+            packed = [f"p{i}.v[e]" if i in whole else f"x{i}[0]" for i in range(count)]
+            packed += [f"q{i}.v[e]" for i in outs]
             lines += [
                 f"        if (i + {v} <= columns) {{",
                 *(f"            const GGPack<{kind}, {v}> p{i} = gg_read<{v}>((const {kind}*)x{i}"
-                  " + i);" for i in range(count)),
+                  " + i);" for i in whole),
                 *(f"            GGPack<{kind}, {v}> q{i};" for i in outs),
                 "            #pragma unroll",
                 f"            for (int e = 0; e < {v}; ++e) {call(packed, 'i + e')}",
@@ -295,9 +299,14 @@ class CudaWriter(Levels):
         layout, v, t, packs = self.layout, variant.width, variant.threads, variant.packs
         index = "long long" if variant.wide else "int"
         parameters = [f"const {index} rows", "const int columns", "const long long whole"]
+        if layout.table:
+            parameters = [f"const {index} rows", "const long long* __restrict__ lengths"]
         if variant.split:
             parameters += ["const int part", "const int parts"]
         pointers = self._pointers()
+        if layout.table:
+            (kind,) = {memory_type(d) for d in layout.held}
+            pointers = [f"{kind}* const* __restrict__ x", *pointers[len(layout.held) :]]
         if variant.split:
             pointers = pointers[: len(layout.held)]
             pointers += [f"{c.type_name(n.dtype)}* __restrict__ y{i}"
@@ -326,7 +335,13 @@ class CudaWriter(Levels):
                      "const int to = from + part < columns ? from + part : columns;"]  # fmt: skip
         else:
             body += ["const I r = live ? at_row : 0;"]
-        body.append("const I base = r * columns;")
+        if layout.table:
+            count = len(layout.held)
+            body += ["const int columns = (int)lengths[r], base = 0;"]
+            body += [f"const {kind}* const x{i} = x[(long long)r * {count} + {i}];"
+                     for i in range(count)]  # fmt: skip
+        else:
+            body.append("const I base = r * columns;")
         body += self._once(0, "row")
         body += self._whole_row(variant)
         for level in range(self.top + (0 if variant.split else 1)):

@@ -306,10 +306,26 @@ class DeviceTarget(Target):
     def run_table(self, program: Program, table: Any, lengths: Any) -> bool:
         dtype: DType = program.layout.held[0]
         width = _ACCESS // dtype.itemsize
-        if (table % _ACCESS).any():
+        whole = [k == "full" for k in program.layout.reads]
+        if (table[:, whole] % _ACCESS).any():
             width = 1
         found = self.kernel_of(program, Variant(width))
-        # Pointers seldom change from step to step: then the table of the last time is right.
+        placed = self._placed(table, lengths)
+        found.launch((len(lengths), 1, 1), (BLOCK, 1, 1), (*program.numbers, *placed))
+        return True
+
+    def reduce_table(self, program: Program, table: Any, lengths: Any) -> Any:
+        variant = Variant(threads=_MOST_THREADS)
+        out = self._empty((len(lengths),), program.layout.stored[0].np)
+        pointers, sizes = self._placed(table, lengths)
+        self.kernel_of(program, variant).launch(
+            (len(lengths), 1, 1), (variant.block, 1, 1),
+            (np.int32(len(lengths)), sizes, *program.numbers, pointers, out),
+        )  # fmt: skip
+        return out
+
+    def _placed(self, table: Any, lengths: Any) -> tuple[Any, Any]:
+        """The table on the device; it seldom changes from step to step."""
         key = (self.backend.current(), table.tobytes() + lengths.tobytes())
         placed = self._tables.get(key)
         if placed is None:
@@ -317,8 +333,7 @@ class DeviceTarget(Target):
                 self._tables.clear()
             upload = self.backend.library.asarray
             placed = self._tables[key] = upload(table), upload(lengths)
-        found.launch((len(lengths), 1, 1), (BLOCK, 1, 1), (*program.numbers, *placed))
-        return True
+        return placed
 
 
 def _summing_blocks(rows: int, variant: Variant) -> int:

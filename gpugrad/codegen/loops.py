@@ -211,12 +211,14 @@ class _Printer(Levels):
         for i in range(len(self.numbers)):
             lines += [f"    n{i}_{w} = to_{w}(numbers[{i}])" for w in ("float", "double")
                       if f"n{i}_{w}" in joined]  # fmt: skip
-        lines += [f"    a{i} = {self._load(i)}" for i, k in enumerate(layout.reads) if k == "one"]
+        once = [f"    a{i} = {self._load(i)}" for i, k in enumerate(layout.reads) if k == "one"]
+        lines += [] if layout.table else once
         lines += ["    for r in range(first, last):"]
         if layout.table:
             count = len(layout.reads)
             lines += [f"        x{i} = x[r * {count} + {i}]" for i in range(count)]
             lines += ["        base = 0", "        columns = lengths[r]"]
+            lines += ["    " + x for x in once]
         else:
             lines += ["        base = r * columns"]
         if any(layout.summed):

@@ -221,6 +221,10 @@ class Target:
         """
         raise NotImplementedError
 
+    def reduce_table(self, program: Program, table: Any, lengths: Any) -> Any:
+        """The reduction of each row by a program with one output, for targets that ``reduces``."""
+        raise NotImplementedError
+
     def operand_key(self, a: Any, read: str) -> Any:
         """What stands for an operand in a key: dtype and read of an array, a number, or None."""
         if type(a) is self.array_type:

@@ -147,7 +147,7 @@ class Optimizer(Hooked):
                     if grad is not None:
                         self._update(p, grad, self.state[p], group)
                 for (op, settings), sets in self._planned.items():
-                    _move(registry[f"optim.{op}"], sets, dict(settings))
+                    move(registry[f"optim.{op}"], sets, dict(settings))
                 self._planned = {}
         return loss
 
@@ -236,8 +236,14 @@ class Optimizer(Hooked):
         return "\n".join([*lines, ")"])
 
 
-def _move(op: Op, sets: list[tuple[Any, ...]], settings: dict[str, Any]) -> None:
-    """Run an update for every parameter, its gradient and what is remembered of it."""
+def move(op: Op, sets: list[tuple[Any, ...]], settings: dict[str, Any]) -> None:
+    """Run an update for every parameter, its gradient and what is remembered of it.
+
+    Args:
+        op: the record.
+        sets: its operands; the results overwrite the first and those from the third on.
+        settings: those that are not the record's defaults.
+    """
     count = max(len(op.outputs), 1)
     places = [0, *range(2, len(sets[0]))][:count]
     for operands in sets:

@@ -13,8 +13,9 @@ from gpugrad.functional_namespace import F
 from gpugrad.modes import no_grad
 from gpugrad.nn.module import Module
 from gpugrad.nn.modules.batchnorm import _BatchNorm
+from gpugrad.op import registry
 from gpugrad.optim.lr_scheduler.base import LRScheduler, check_optimizer, per_group
-from gpugrad.optim.optimizer import Optimizer
+from gpugrad.optim.optimizer import Optimizer, move
 from gpugrad.tensor import Tensor
 
 _One = Callable[[Tensor, Tensor, Any], Any]
@@ -60,12 +61,29 @@ def _each(one: _One) -> _Many:
 
 def get_ema_multi_avg_fn(decay: float = 0.999) -> _Many:
     """A ``multi_avg_fn`` whose averages move by ``1 - decay`` of the way at each update."""
-    return _each(get_ema_avg_fn(decay))
+    one = get_ema_avg_fn(decay)
+
+    def update(averaged: Any, current: Any, num_averaged: Any) -> None:
+        if averaged[0].is_floating_point():
+            move(registry["optim.ema_step"], list(zip(averaged, current)), {"decay": decay})
+        else:
+            _each(one)(averaged, current, num_averaged)
+
+    return no_grad()(update)
 
 
 def get_swa_multi_avg_fn() -> _Many:
     """A ``multi_avg_fn`` whose averages are the means of the model at all updates."""
-    return _each(get_swa_avg_fn())
+
+    def update(averaged: Any, current: Any, num_averaged: Any) -> None:
+        if averaged[0].is_floating_point():
+            count = F.asarray(num_averaged, dtype=averaged[0].dtype, device=averaged[0].device)
+            sets = [(a, b, count) for a, b in zip(averaged, current, strict=True)]
+            move(registry["optim.swa_step"], sets, {})
+        else:
+            _each(get_swa_avg_fn())(averaged, current, num_averaged)
+
+    return no_grad()(update)
 
 
 class AveragedModel(Module):
@@ -117,7 +135,9 @@ class AveragedModel(Module):
             if not int(self.n_averaged):
                 copied += zip(averaged, current, strict=True)
             else:
-                update = self.multi_avg_fn or _each(self.avg_fn or get_swa_avg_fn())
+                update = self.multi_avg_fn or (
+                    _each(self.avg_fn) if self.avg_fn else get_swa_multi_avg_fn()
+                )
                 for group in _alike(averaged, current):
                     update(*group, self.n_averaged.to(group[0][0].device))
             for target, value in copied:

@@ -18,7 +18,7 @@ from gpugrad import dtypes, signature
 from gpugrad.codegen.cuda import CudaWriter, Variant
 from gpugrad.codegen.device import describe, row_variant, widest
 from gpugrad.codegen.target import Program
-from gpugrad.codegen.update import overwrite
+from gpugrad.codegen.update import overwrite, sums_of_squares
 from gpugrad.dtypes import DType
 from gpugrad.errors import GpugradError
 from gpugrad.op import Function, Op, registry
@@ -68,7 +68,9 @@ def add_records(found: Listing, kinds: Sequence[DType] = KINDS) -> None:
 
 
 def add_updates(found: Listing, kinds: Sequence[DType] = KINDS) -> None:
-    """Note the kernels of every update record, with each of its samples' settings."""
+    """Note the kernels of every update record, with each of its samples' settings, and of norms."""
+    for dtype in kinds:
+        sums_of_squares(found, [np.ones(8, dtype.np)])
     for op in registry.ops.values():
         if op.home != "optim" or not op.elementwise:
             continue
@@ -99,6 +101,8 @@ def variants(writer: CudaWriter) -> list[Variant]:
         return list(dict.fromkeys([Variant(width), Variant(1), Variant(width, True)]))
     if writer.kind == "table":
         return list(dict.fromkeys([Variant(16 // writer.layout.held[0].itemsize), Variant(1)]))
+    if writer.layout.table:
+        return [Variant(threads=512)]
     summed = any(writer.layout.summed)
     chosen = [
         row_variant(writer, n, 1 if n % width else width, summed or n == 65536, False)

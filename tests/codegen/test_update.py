@@ -167,6 +167,37 @@ def test_a_device_steps_all_at_once(name: str, dtype: Any) -> None:
         np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), bound, bound)
 
 
+@pytest.mark.parametrize("dtype", [gg.float32, gg.float64, gg.bfloat16], ids=str)
+def test_clipping_and_averages_are_one_launch(dtype: Any) -> None:
+    """The norm, the scaling and a step of an average: each one launch over all tensors."""
+    if COMPILER is None:
+        pytest.skip("no g++ to run CUDA's text with")
+    shapes = [(300, 300), (7,), (1,), (0, 3), (), (70001,)]
+
+    def run() -> list[Any]:
+        rng = np.random.default_rng(1)
+        params, averaged = (
+            [gg.tensor(rng.standard_normal(s), dtype=dtype) for s in shapes] for _ in range(2)
+        )
+        for p in params:
+            p.requires_grad_()
+            p.grad = gg.tensor(rng.standard_normal(tuple(p.shape)), dtype=dtype)
+        norm = gg.nn.utils.clip_grad_norm_(params, 1.5)
+        swa = gg.optim.swa_utils
+        swa.get_ema_multi_avg_fn(0.9)(averaged, [p.detach() for p in params], gg.tensor(3))
+        swa.get_swa_multi_avg_fn()(averaged, [p.detach() for p in params], gg.tensor(3))
+        return [t.double().numpy() for t in (norm, *averaged, *(p.grad for p in params))]
+
+    want = run()
+    device = DeviceOnHost()
+    with using(device):
+        got = run()
+    assert sum("lengths" in text for _, _, text in device.launches) == 4
+    bound = {gg.float32: 1e-6, gg.float64: 1e-12}.get(dtype, 1 / 64)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, bound, bound)
+
+
 def test_small_ones_begin_with_numpy_and_go_on_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small parameters get a kernel once they are stepped often; no bit shows it."""
     monkeypatch.setattr(update, "_SMALL_PATIENCE", 3)

@@ -21,10 +21,14 @@ What it emulates, after CuPy 14.2:
 - ``linalg`` wants equal batch dims, and says nothing of singular matrices unless
   ``cupyx.errstate(linalg="raise")`` is on.
 - Several devices: arrays belong to one, and work on another than the current one raises.
+- Kernels run on the host, by ``gpugrad.testing.cuda_host``: see ``kernels.py``. Their faults are
+  raised by the launch.
+- ``nvmath.bindings.cublasLt`` multiplies by what its descriptors say: see ``nvmath.py``; so do
+  ``cudnn``'s graphs, for convolutions and attention: see ``cudnn.py``.
 - Streams and events keep account of who is current and who waits for whom; they run nothing.
 - Known faults: batched bfloat16 matmul raises; ``cupy.random`` is not there.
 
-What it does not: kernels, concurrency, capture, asynchronous errors, atomics and their order,
+What it does not: concurrency, capture, asynchronous errors, atomics and their order,
 rounding of CUDA's maths functions, conversions of NaN and of numbers out of range to integers,
 cuBLAS and cuSOLVER.
 """
@@ -33,10 +37,13 @@ from __future__ import annotations
 
 import sys
 
-from cupy_stand_in import functions, linalg, module
+from cupy_stand_in import cudnn, functions, kernels, linalg, module, nvmath
 
 
 def install(devices: int = 1) -> None:
     """Put the modules in place of CuPy for the rest of this process."""
     found = module.build(devices, functions.FUNCTIONS, linalg.FUNCTIONS)
     sys.modules.update(found)
+    nvmath.install()
+    cudnn.install()
+    kernels.take_texts()  # imports gpugrad, so last

@@ -10,6 +10,7 @@ import numpy as np
 
 from cupy_stand_in.array import BF16, adopt, call, fresh, host, ndarray, places, view
 from cupy_stand_in.offered import API, signature_of
+from cupy_stand_in.streams import get_current_stream
 from cupy_stand_in.ufuncs import ufunc
 
 #: Functions whose result looks into the memory of their first argument.
@@ -188,6 +189,8 @@ def bincount(x: ndarray, weights: Any = None, minlength: Any = None) -> ndarray:
 
 def matmul(*args: Any, out: Any = None) -> Any:
     a, b = (host(x) for x in args)
+    if get_current_stream().is_capturing() and a.dtype.kind not in "iub":
+        raise NotImplementedError("calling cuBLAS API during stream capture is unsupported")
     if BF16 in (a.dtype, b.dtype) and max(a.ndim, b.ndim) > 2:
         raise AssertionError("batched bfloat16 products are wrong in CuPy 14.2")
     with np.errstate(all="ignore"):

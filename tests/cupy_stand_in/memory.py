@@ -173,8 +173,8 @@ def get_allocator() -> Callable[[int], MemoryPointer]:
     return _allocator[0]
 
 
-def set_allocator(allocator: Callable[[int], MemoryPointer]) -> None:
-    _allocator[0] = allocator
+def set_allocator(allocator: Callable[[int], MemoryPointer] | None = None) -> None:
+    _allocator[0] = allocator or malloc
 
 
 def allocate(size: int) -> MemoryPointer:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cupy_stand_in import kernels
 from cupy_stand_in import linalg as linalg_functions
 from cupy_stand_in.array import ndarray
 from cupy_stand_in.functions import as_strided
@@ -73,12 +74,21 @@ def build(devices: int, functions: dict[str, Any], linear: dict[str, Any]) -> di
         memGetInfo=lambda: (TOTAL - used.get(DEVICES.current, 0), TOTAL), memsetAsync=fill_async,
         runtimeGetVersion=lambda: 12090,
     )  # fmt: skip
+    function = _module(
+        "cupy.cuda.function", Module=kernels.Module, Function=kernels.Function,
+        CPointer=kernels.CPointer,
+    )  # fmt: skip
+    driver = _module(
+        "cupy_backends.cuda.api.driver", CUDADriverError=kernels.CUDADriverError,
+        funcSetAttribute=kernels.set_attribute,
+        CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=kernels.MAX_DYNAMIC_SHARED_SIZE_BYTES,
+    )  # fmt: skip
     cuda = _module(
-        "cupy.cuda", runtime=runtime, Device=Device, is_available=lambda: True, Event=Event,
-        BaseMemory=BaseMemory, Memory=Memory, MemoryPointer=MemoryPointer, Stream=Stream,
-        PinnedMemory=PinnedMemory, get_allocator=get_allocator, ExternalStream=external_stream,
-        set_allocator=set_allocator, get_current_stream=get_current_stream,
-        get_elapsed_time=get_elapsed_time,
+        "cupy.cuda", runtime=runtime, function=function, driver=driver, Device=Device, Event=Event,
+        is_available=lambda: True, BaseMemory=BaseMemory, Memory=Memory,
+        MemoryPointer=MemoryPointer, Stream=Stream, PinnedMemory=PinnedMemory,
+        get_allocator=get_allocator, set_allocator=set_allocator, ExternalStream=external_stream,
+        get_current_stream=get_current_stream, get_elapsed_time=get_elapsed_time,
     )  # fmt: skip
     products = _module("cupy._core._routines_linalg", **_product_kinds())
     core = _module("cupy._core", _routines_linalg=products)
@@ -93,5 +103,5 @@ def build(devices: int, functions: dict[str, Any], linear: dict[str, Any]) -> di
     types_ = {name: getattr(np, name) for name in _TYPES}
     cupy = _module("cupy", **functions | types_ | own)
     cupyx = _module("cupyx", errstate=linalg_functions.errstate)
-    found = (cupy, cuda, runtime, core, products, lib, tricks, linalg, cupyx)
+    found = (cupy, cuda, function, driver, runtime, core, products, lib, tricks, linalg, cupyx)
     return {m.__name__: m for m in found}

@@ -6,6 +6,7 @@ import cupy
 import pytest
 
 import gpugrad as gg
+from gpugrad.backends.nvidia import launch
 from gpugrad.errors import DeviceError
 
 
@@ -21,6 +22,21 @@ def test_the_stand_in_refuses_work_on_another_device():
         array = cupy.ones(2)
     with pytest.raises(ValueError, match="current device"):
         array + array
+
+
+def test_a_kernel_runs_on_the_device_that_it_was_loaded_on():
+    """``launch`` loads it on each; CUDA refuses another device's."""
+    text = 'extern "C" __global__ void two(float* x) { x[threadIdx.x] = 2; }'
+    function = cupy.cuda.function.Module()
+    function.load(text.encode())
+    function = function.get_function("two")
+    for index in (1, 0, 1):
+        with cupy.cuda.Device(index):
+            x = cupy.zeros(3, "f")
+            launch.kernel(text, "two").launch((1, 1, 1), (3, 1, 1), (x,))
+            assert x.tolist() == [2, 2, 2]
+    with cupy.cuda.Device(1), pytest.raises(cupy.cuda.driver.CUDADriverError, match="HANDLE"):
+        function((1,), (3,), (x,))
 
 
 @pytest.mark.parametrize("make", [

@@ -46,6 +46,9 @@ def offered(cupy: Any) -> dict[str, Any]:
     for name, kind in (("Stream", cupy.cuda.Stream), ("Event", cupy.cuda.Event),
                        ("MemoryPool", cupy.cuda.MemoryPool)):  # fmt: skip
         found[name] = " ".join(n for n in dir(kind) if not n.startswith("_"))
+    for name in ("driver", "function"):
+        module = getattr(cupy.cuda, name)
+        found[name] = " ".join(n for n in dir(module) if not n.startswith("_"))
     found["cuda"] = " ".join(n for n in dir(cupy.cuda) if not n.startswith("_"))
     found["array"] = " ".join(n for n in dir(cupy.ndarray) if not n.startswith("_"))
     return found

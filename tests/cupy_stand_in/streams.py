@@ -61,6 +61,7 @@ class Stream:
         self.device_id = -1 if null else DEVICES.current
         self.is_non_blocking, self.priority = non_blocking, max(-5, min(0, priority or 0))
         self.log: list[tuple[str, Any]] = []
+        self.capturing = False
         _streams[self.ptr] = self
 
     def use(self) -> Self:
@@ -76,6 +77,10 @@ class Stream:
 
     def wait_event(self, event: Event) -> None:
         self.log.append(("wait", event))
+
+    def is_capturing(self) -> bool:
+        """What a test set: nothing is recorded, calls that CUDA refuses meanwhile raise."""
+        return self.capturing
 
     def synchronize(self) -> None:
         for _, event in self.log:
