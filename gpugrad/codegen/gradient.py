@@ -10,8 +10,11 @@ from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.shapes import by_rows, last_dims, row_read
 from gpugrad.codegen.target import Frame, Program, Target, traced
 from gpugrad.codegen.trace import trace_rules
+from gpugrad.dtypes import HALVES
 from gpugrad.errors import NotSupportedError
 from gpugrad.op import Op
+
+_HALF = {d.np: d for d in HALVES}
 
 
 def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dict[str, Any],
@@ -49,10 +52,11 @@ def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dic
     left = iter(frame.reads)
     operands = [target.operand_key(a, next(left) if type(a) is kind else "") for a in arrays]
     settings = node.settings if op.elementwise else by_rows(node.settings)
-    key = (op, bits, summed, tuple(operands), *settings.items())
+    halves = _halves(node, bits)
+    key = (op, bits, summed, halves, tuple(operands), *settings.items())
     program = target.program_of(key, f"{op.key} backward", lambda: _gradient_program(
         target, op, bits, operands[: len(gs)], dict(zip(values, operands[len(gs) :])), settings,
-        summed,
+        summed, halves,
     ))  # fmt: skip
     if program is None or not target.ready(program):
         return None
@@ -82,6 +86,13 @@ def _targets(node: Any, bits: tuple[bool, ...]) -> tuple[Any, ...]:
     ])  # fmt: skip
 
 
+def _halves(node: Any, bits: tuple[bool, ...]) -> tuple[Any, ...]:
+    """The 16-bit floats among the operands whose gradient is wanted; None for others."""
+    kinds = [None if e is None or not b else e.dtype if e.outs is None else e.outs[s][1]
+             for e, b, s in zip(node.edges, bits, node.slots or (0,) * len(bits))]  # fmt: skip
+    return tuple([_HALF.get(k) for k in kinds])
+
+
 def _row_frame(target: Target, op: Op, names: Sequence[str], given: Sequence[Any],
                like: tuple[int, ...], split: int | None) -> Frame | None:  # fmt: skip
     """The frame of a gradient along the dimensions from ``split`` on."""
@@ -99,15 +110,17 @@ def _row_frame(target: Target, op: Op, names: Sequence[str], given: Sequence[Any
 
 def _gradient_program(target: Target, op: Op, bits: tuple[bool, ...], gs: Sequence[Any],
                       values: dict[str, Any], settings: dict[str, Any],
-                      summed: tuple[bool, ...]) -> Program:  # fmt: skip
+                      summed: tuple[bool, ...], halves: tuple[Any, ...]) -> Program:  # fmt: skip
     trace = trace_rules(op, bits, [traced(x) for x in gs],
                         {n: traced(x) for n, x in values.items()}, settings, summed)  # fmt: skip
     held = [x[0] for x in (*gs, *values.values()) if type(x) is tuple]
     if not trace.outputs:
         raise NotSupportedError("nothing to compute")
     added = tuple([s for s, w in zip(summed, trace.where) if w == -1])
-    layout = Layout(trace.reads, tuple([held[i] for i in trace.used]),
-                    tuple([o.dtype for o in trace.outputs]), (), added)  # fmt: skip
+    # A 16-bit gradient is rounded here, unless it is added up first.
+    narrow = [None if s else h for h, s, w in zip(halves, summed, trace.where) if w == -1]
+    stored = [h or o.dtype for h, o in zip(narrow, trace.outputs)]
+    layout = Layout(trace.reads, tuple([held[i] for i in trace.used]), tuple(stored), (), added)
     program = target.build(trace, layout)
     if any(program.per_row):
         raise NotSupportedError("a gradient that is the same along the row")

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpugrad import backends
 from gpugrad.functional_namespace import F
-from gpugrad.tape.plan import HALF_NP, Packed, PackedSaved, up
+from gpugrad.tape.plan import HALF_NP, Packed, PackedSaved
 
 next_order = itertools.count(-1, -1).__next__
 _next_leaf_order = itertools.count(0).__next__
@@ -107,9 +107,7 @@ class Node:
             return self._unpacked().apply(g, create_graph)
         first = g if self.outs is None or type(g) is not tuple else g[0]
         backend = backends.NUMPY if isinstance(first, HOST) else backends.for_array(first)
-        if first.dtype in HALF_NP and self.op.half == "f32":
-            many = type(g) is tuple
-            g = tuple(backend.run(up, x) for x in g) if many else backend.run(up, g)
+        if first.dtype in HALF_NP and backend.widens(self.op.half):
             fn = self.plan.variant("halves")
         else:
             fn = self.plan.variant("arrays")

@@ -95,7 +95,7 @@ class Plan:
         self.n_args = len(bits)
         outs = op.outputs or ("out",)
         reads: set[str] = set()
-        for rule in self._rules():
+        for rule in (*self._rules(), *self._together().values()):
             reads.update(rule.reads)
         many = op.arrays[-1] if op.variadic else None
         fixed = op.arrays[:-1] if op.variadic else op.arrays
@@ -119,6 +119,11 @@ class Plan:
         last = len(self._op.arrays) - 1
         wanted = {self._op.arrays[min(i, last)] for i, bit in enumerate(self._bits) if bit}
         return [rules[a] for a in self._op.arrays if a in wanted and a in rules]
+
+    def _together(self) -> dict[tuple[str, ...], Any]:
+        """Rules for several arrays whose gradients are all wanted."""
+        wanted = {a for a, bit in zip(self._op.arrays, self._bits) if bit}
+        return {k: r for k, r in self._op.together.items() if wanted.issuperset(k)}
 
     def variant(self, kind: str) -> Callable[..., Any]:
         """``fn(xp, g, node) -> gradients`` for ``arrays``, ``halves`` (cast up) or ``tensors``."""
@@ -161,6 +166,7 @@ class Plan:
         if kind != "tensors":
             lines += self._kernel(outs, scope)
         if kind == "halves":
+            lines.append("    g = tuple(map(up, g)) if type(g) is tuple else up(g)")
             lines += [f"    v{i} = up(v{i})" for i in self.kept]
 
         def spell(read: str) -> str:
@@ -175,19 +181,25 @@ class Plan:
                 return "(" + "".join(f"v{i}, " for i in range(place, n)) + ")"
             return f"v{place}"
 
-        def call(key: str | None) -> str:
-            rule = op.rules[key]
-            scope[f"rule_{key}"] = rule.fn
+        def call(rule: Any) -> str:
+            name = f"rule{len(scope)}"
+            scope[name] = rule.fn
             args = ["xp", "g", *(f"{r}={spell(r)}" for r in rule.reads)]
             args += [f"{s}=node.settings[{s!r}]" for s in rule.settings]
-            return f"rule_{key}({', '.join(args)})"
+            return f"{name}({', '.join(args)})"
 
         if None in op.rules:
-            lines.append(f"    r = {call(None)}")
+            lines.append(f"    r = {call(op.rules[None])}")
             lines.append("    return r if type(r) is tuple or type(r) is list else (r,)")
         else:
+            given: dict[str, str] = {}
+            for names, rule in self._together().items() if kind != "tensors" else ():
+                lines.append(f"    r = {call(rule)}")
+                given |= {name: f"r[{i}]" for i, name in enumerate(names)}
             terms = [
-                call(op.arrays[i]) if bit and op.arrays[i] in op.rules else "None"
+                given.get(op.arrays[i]) or call(op.rules[op.arrays[i]])
+                if bit and op.arrays[i] in op.rules
+                else "None"
                 for i, bit in enumerate(self._bits)
             ]
             lines.append(f"    return ({', '.join(terms)},)")
