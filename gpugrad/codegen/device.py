@@ -30,6 +30,8 @@ from gpugrad.dtypes import DType
 _ACCESS, _WIDEST = 16, 8
 #: Offsets from which 64 bits are needed; less than 2^31 by what the last block may overshoot.
 _FAR = 2**31 - 2**16
+#: Longest row that one block works on: it counts columns by 32 bits.
+_LONGEST = _FAR
 #: Registers of a thread that a row on chip may take: while many threads fit, and at most.
 _ROOMY, _TIGHT = 48, 80
 _MOST_THREADS = 512
@@ -175,8 +177,10 @@ class DeviceTarget(Target):
             outputs: Sequence[Any], dims: Any = None) -> bool:  # fmt: skip
         if program.printed.kind == "flat":
             self._flat(program, rows, columns, inputs, outputs, dims)
-        else:
-            self._rows(program, rows, columns, inputs, outputs)
+            return True
+        if columns > _LONGEST and not program.printed.splits:
+            return False
+        self._rows(program, rows, columns, inputs, outputs)
         return True
 
     def columns(self, program: Program, rows: int, columns: int, array: Any,
@@ -260,7 +264,7 @@ class DeviceTarget(Target):
         variant, parts = self.variant_of_rows(program, rows, columns, inputs, outputs)
         found = self.kernel_of(program, variant)
         index: Any = np.int64 if variant.wide else np.int32
-        sizes: tuple[Any, ...] = (index(rows), np.int32(columns), np.int64(whole or columns))
+        sizes: tuple[Any, ...] = (index(rows), index(columns), np.int64(whole or columns))
         blocks = -(-rows * parts // variant.groups)
         if any(program.layout.summed):
             blocks = _summing_blocks(rows, variant)
