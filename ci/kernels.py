@@ -1,9 +1,9 @@
 """Compile every CUDA kernel for three architectures, no GPU needed; spills to local memory fail.
 
 The list is made by ``gpugrad.testing.kernel_list``: what the registry's samples, the optimisers and
-the models ask for; and every file in ``kernels/``.  Each generated kernel is compiled for each
-architecture in its usual variant, and in all variants for the first of them, or for all with
-``--all``.  A line per architecture says how many there are and what they use.
+the models ask for; and every file in ``kernels/``.  Each op's kernels are compiled for each
+architecture as usual sizes and aligned arrays want them; for the first architecture also in the
+forms that broadcast.  ``--all`` compiles every variant of all for each.  A line per architecture says how many there are and what they use.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import gpugrad as gg
 from gpugrad import models
+from gpugrad.backends.nvidia import channels
 from gpugrad.backends.nvidia.compile import Usage, compiled_all
 from gpugrad.backends.nvidia.text import names, text
 from gpugrad.codegen.device import prelude
@@ -68,8 +69,13 @@ def generated(listed: Sequence[Listed], arch: str) -> Iterator[Built]:
 
 def written(arch: str) -> Iterator[Built]:
     """Compile the files of ``kernels/``."""
-    files = [n for n in names() if n.endswith(".cu")]
-    for name, module in zip(files, compiled_all([text(n) for n in files], arch), strict=True):
+    files = [n for n in names() if n.endswith(".cu") and n != "channels.cu"]
+    sources = {n: text(n) for n in files}
+    # That one is a template, which its host side fills in.
+    sources |= {f"channels.cu, {s.splitlines()[-1]}": s for s in channels.sources()}
+    for name, module in zip(sources, compiled_all([*sources.values()], arch), strict=True):
+        if not module.usage:
+            raise SystemExit(f"{name} has no kernels")
         for kernel, usage in module.usage.items():
             yield Built(f"{name}: {kernel}", usage)
 
@@ -88,11 +94,15 @@ def main() -> int:
         train_models()
     listed = kernel_list.texts(found)
     usual = [k for k in listed if k.usual]
-    print(f"{len(usual)} generated kernels, {len(listed)} with all their variants")
+    plain = [k for k in usual if k.plain]
+    print(
+        f"{len(found.programs)} expressions; as kernels {len(plain)}, with broadcasting "
+        f"{len(usual)}, with all variants {len(listed)}"
+    )
     spilling = 0
     archs = given.arch or ARCHS
     for arch in archs:
-        chosen = listed if given.all or arch == archs[0] else usual
+        chosen = listed if given.all else usual if arch == archs[0] else plain
         built = [*generated(chosen, arch), *written(arch)]
         spills = [b for b in built if b.usage.spill_stores or b.usage.spill_loads]
         most = max(built, key=lambda b: b.usage.registers)

@@ -33,6 +33,12 @@ def _threads_at_start() -> int:
     return len(cores(0)) if cores else os.cpu_count() or 1
 
 
+def _sync_debug_at_start() -> bool:
+    """``GPUGRAD_SYNC_DEBUG=1``, or CUDA's own ``CUDA_LAUNCH_BLOCKING=1``."""
+    names = ("GPUGRAD_SYNC_DEBUG", "CUDA_LAUNCH_BLOCKING")
+    return any(os.environ.get(name, "0").strip() not in ("", "0") for name in names)
+
+
 @dataclass(slots=True)
 class Config:
     """Settings that live as long as the process."""
@@ -44,6 +50,11 @@ class Config:
     deterministic: bool = False
     #: Threads that one op on the CPU may use: see ``gpugrad.threads``.
     num_threads: int = field(default_factory=_threads_at_start)
+    #: Whether to wait after each op and kernel on CUDA, so that a fault names the one at fault.
+    sync_debug: bool = field(default_factory=_sync_debug_at_start)
+    #: Whether libraries' ways to compute a thing are timed when it is first met, and the fastest is
+    #: taken and kept on disk.  Results then depend on which was the fastest, in their last digits.
+    autotune: bool = os.environ.get("GPUGRAD_AUTOTUNE", "0").strip() not in ("", "0")
     printing: PrintOptions = field(default_factory=PrintOptions)
     #: Folder for caches on disk (compiled kernels).
     cache_dir: str = os.environ.get(

@@ -216,7 +216,7 @@ def _promoted(op: Op, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], DType | N
     dtype = signature.compute_dtype(op, args)
     if dtype is None:
         return args, None
-    half = dtype if dtype in dtypes.HALVES and op.half == "f32" else None
+    half = dtype if dtype in dtypes.HALVES and _widens(op, args) else None
     number_type = np.float32 if half else dtype.np
     last = len(op.arrays) - 1
     result: list[Any] = []
@@ -228,6 +228,13 @@ def _promoted(op: Op, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], DType | N
         else:
             result.append(quiet.run(_number, a, number_type))
     return tuple(result), half
+
+
+def _widens(op: Op, args: tuple[Any, ...]) -> bool:
+    """Whether 16-bit floats are cast up for an op, on the device that these operands are on."""
+    array = next(a._array for a in args if isinstance(a, Tensor))
+    library = backends.NUMPY if type(array) is Spec else backends.for_array(array)
+    return library.widens(op.half)
 
 
 def _number(value: Any, np_dtype: Any) -> Any:

@@ -73,7 +73,7 @@ class WorkerError(GpugradError, RuntimeError):
 
 
 class KernelError(GpugradError, RuntimeError):
-    """A generated kernel did not compile; the message has its source."""
+    """A kernel did not compile or run; the message has its source, or says where it is kept."""
 
 
 class NotSupportedError(GpugradError, NotImplementedError):

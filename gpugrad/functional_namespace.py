@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpugrad import dtypes
 from gpugrad.op import registry
 
 
@@ -20,6 +21,15 @@ class _TensorNamespace:
             raise AttributeError(f"no op is known as xp.{name}")
         setattr(self, name, record.public)
         return record.public
+
+    @staticmethod
+    def astype(input: Any, dtype: Any) -> Any:
+        """A cast; the tensor itself where it has that dtype, as ``xp.astype`` of arrays gives it.
+
+        Nobody may be handed the result as fresh memory.
+        """
+        wanted = dtypes.as_dtype(dtype)
+        return input if input.dtype is wanted else registry["to"].public(input, wanted)
 
 
 F: Any = _TensorNamespace()

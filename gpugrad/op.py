@@ -111,6 +111,8 @@ class Op:
     torch: str | None = None
     tolerance: float = 1.0
     rules: dict[str | None, Rule] = field(default_factory=dict)
+    #: Rules that give the gradients of several arrays at once, where all of them are wanted.
+    together: dict[tuple[str, ...], Rule] = field(default_factory=dict)
     plans: dict[Any, Any] = field(default_factory=dict)
     public: Any = None
     module: str = ""
@@ -182,7 +184,31 @@ class Op:
 
         return attach
 
-    def _attach(self, target: str | None, fn: Callable[..., Any]) -> None:
+    def vjp_of(self, *targets: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Attach a rule for several arrays at once, for where one computation gives them cheaper.
+
+        It runs where the gradients of all of them are wanted and gives them in order.  Each has a
+        rule of its own besides, which says the same.
+
+        Raises:
+            RegistrationError: if one has none, or if it asks for what it cannot have.
+        """
+        lacking = [t for t in targets if t not in self.rules]
+        if lacking or len(targets) < 2:
+            raise RegistrationError(
+                f"gradients of {self.name} for {targets} together: give one rule for each of two "
+                f"or more arrays first; without one: {lacking}"
+            )
+
+        def attach(fn: Callable[..., Any]) -> Callable[..., Any]:
+            self.together[targets] = self._rule(fn)
+            self.plans.clear()
+            return fn
+
+        return attach
+
+    def _rule(self, fn: Callable[..., Any]) -> Rule:
+        """A function as a rule, once its parameters are checked."""
         names = _parameters(fn)
         if names[:2] != ("xp", "g"):
             raise RegistrationError(f"gradient of {self.name} must begin with (xp, g, ...)")
@@ -192,13 +218,17 @@ class Op:
             raise RegistrationError(
                 f"gradient of {self.name} asks for {unknown}; it can have {list(can)}"
             )
+        reads = tuple(n for n in wanted if n not in self.settings)
+        settings = tuple(n for n in wanted if n in self.settings)
+        return Rule(fn, reads, settings)
+
+    def _attach(self, target: str | None, fn: Callable[..., Any]) -> None:
+        rule = self._rule(fn)
         if target in self.rules or (self.rules and (target is None or None in self.rules)):
             raise RegistrationError(f"gradient of {self.name} is given twice")
         if not self.differentiable:
             raise RegistrationError(f"{self.name} is registered as not differentiable")
-        reads = tuple(n for n in wanted if n not in self.settings)
-        settings = tuple(n for n in wanted if n in self.settings)
-        self.rules[target] = Rule(fn, reads, settings)
+        self.rules[target] = rule
         self.plans.clear()
 
 
@@ -397,7 +427,10 @@ def op(fn: Callable[..., Any] | None = None, /, **fields: Any) -> Any:
             dtype; without it the op's function is run on ``Spec``.
         promotion: as for ``elementwise``; ``None`` leaves dtypes alone.
         view: whether the result shares memory with the first array (where the layout allows).
-        half: ``"f32"`` computes float16/bfloat16 in float32; ``"native"`` moves them as they are.
+        half: ``"f32"`` computes float16/bfloat16 in float32; ``"native"`` moves them as they are;
+            ``"product"`` hands them to ``xp.matmul`` and its relatives as they are where these sum
+            in float32 and round once (CUDA), and is ``"f32"`` elsewhere; ``"kernel"`` is the same
+            for other functions that a kernel written by hand does there.
         outputs: names of several outputs; the public function then returns a named tuple.
         order: the public positional order where PyTorch mixes arrays and settings.
         samples: a list of ``Sample`` or a function that returns one (see ``gpugrad.samples``).

@@ -11,7 +11,7 @@ from gpugrad.op import Function, Op
 #: Files of products: run in the lower precision.
 _LOW_FILES = {
     "attention", "chains", "contraction", "convolution", "convolution_transposed", "matmul",
-    "recurrent",
+    "matmul_added", "recurrent",
 }  # fmt: skip
 #: Files whose results need float32.
 _HIGH_FILES = {"factorizations", "least_squares", "linalg"}

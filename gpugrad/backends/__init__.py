@@ -49,6 +49,20 @@ class Matmul:
             raise ArgumentError(f"allow_tf32: must be True or False, got {allowed!r}")
         set_float32_matmul_precision("high" if allowed else "highest")
 
+    @property
+    def autotune(self) -> bool:
+        """Whether a product met for the first time is timed in several ways: ``GPUGRAD_AUTOTUNE``.
+
+        The fastest is kept, also on disk.  PyTorch's switch for it is its environment's.
+        """
+        return config.autotune
+
+    @autotune.setter
+    def autotune(self, wanted: bool) -> None:
+        if not isinstance(wanted, bool):
+            raise ArgumentError(f"autotune: must be True or False, got {wanted!r}")
+        config.autotune = wanted
+
 
 class _Cuda:
     """``cuda()`` gives the CUDA backend; ``cuda.matmul`` holds PyTorch's switch for its products.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
+from gpugrad.backends import philox
 from gpugrad.devices import Device
 
 
@@ -52,6 +53,17 @@ class Backend:
     xp: Namespace
     #: The bare array module, for code that is written over either library.
     library: Any
+    #: Whether products take 16-bit floats as they are, sum in float32 and round once.
+    multiplies_halves: bool = False
+    #: Whether ops with ``half="kernel"`` take 16-bit floats as they are.
+    has_kernels: bool = False
+    #: Functions that draw random numbers: those of ``philox``.
+    draws: Any = philox
+
+    def widens(self, half: str) -> bool:
+        """Whether 16-bit floats are cast up for an op with this ``half`` (see ``op.op``)."""
+        able = {"product": self.multiplies_halves, "kernel": self.has_kernels}
+        return half == "f32" or not able.get(half, True)
 
     def device_of(self, array: Any) -> Device:
         """Device that holds ``array``."""

@@ -3,7 +3,8 @@
 Such a loop is a plain function over NumPy arrays, marked ``@compiled``.  Numba is imported, and the
 loop compiled (or read from Numba's cache on disk), when it is first called: about 0.3 s once per
 process, so callers turn to it only from ``WORTH`` elements on and have a NumPy path for less.
-A loop adds in the same order as that path does, so both give the same bits.
+A loop adds in the same order as that path does, so both give the same bits, unless its module says
+otherwise.
 
 Threads share a loop by the leading axis of its arrays, whose rows must not meet in a result: so the
 number of threads (``config.num_threads``) shows in no bit.
@@ -14,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from gpugrad.backends.workers import workers
 from gpugrad.config import config
@@ -50,8 +53,10 @@ def compiled(*, cut: int) -> Callable[[Callable[..., None]], Callable[..., None]
 def _share(loop: Callable[..., None], arrays: Sequence[Any], rest: Sequence[Any]) -> None:
     """Run a loop in as many threads as there is work for."""
     length = len(arrays[0]) if arrays else 1
-    size = max((a.size for a in arrays), default=0)
-    count = min(config.num_threads, size // SHARE, length)
+    count = min(config.num_threads, length)
+    if count > 1:
+        size = max(a.size for a in (*arrays, *rest) if isinstance(a, np.ndarray))
+        count = min(count, size // SHARE)
     if count <= 1:
         loop(*arrays, *rest)
         return

@@ -1,7 +1,7 @@
-"""``torch.backends.cudnn``: switches that programs set, all of which hold as they are.
+"""``torch.backends.cudnn``: PyTorch's switches for cuDNN, which runs convolutions and attention.
 
-They permit or demand things of cuDNN, which gpugrad does not call: results are always
-deterministic, nothing is timed to choose an algorithm, convolutions run in full precision.
+Results are the same bits every time whatever they say, but for ``benchmark``: which plan is the
+fastest may come out differently in another process.
 """
 
 from __future__ import annotations
@@ -10,26 +10,31 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Permission to use the library.
+#: Whether to use the library where it is there; else gpugrad's own, slower way is taken.
 enabled = True
-#: Permission to time algorithms for each shape and take the fastest.
+#: Whether to time plans when a shape is met first, and take the fastest.
 benchmark = False
-#: Permission to spend this many of them; 0 means all.
+#: How many of them to time; 0 means all.
 benchmark_limit = 10
-#: Demand that a result is the same bits every time; it always is.
+#: Whether results must be the same bits in every process: nothing is timed then.
 deterministic = False
-#: Permission to round float32 operands of convolutions to TF32.
+#: Whether float32 operands of convolutions may be rounded to TF32 (10 bits of mantissa).
 allow_tf32 = True
 
 
 def is_available() -> bool:
-    """Whether cuDNN is in use: it is not."""
-    return False
+    """Whether cuDNN and its frontend are installed."""
+    from gpugrad.backends.nvidia import cudnn_plans
+
+    return cudnn_plans.installed()[0] is not None
 
 
 def version() -> int | None:
-    """Version of the library in use: None."""
-    return None
+    """cuDNN's version as a number (91900 is 9.19.0); None where it is not installed."""
+    from gpugrad.backends.nvidia import cudnn_plans
+
+    library = cudnn_plans.installed()[0]
+    return None if library is None else int(library.backend_version())
 
 
 @contextmanager

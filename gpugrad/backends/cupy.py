@@ -2,8 +2,8 @@
 
 CuPy is imported inside ``load``, so the package works where it is not installed.  What CuPy 14 gets
 wrong or lacks is mended here: random numbers never come from ``cupy.random`` (see ``philox``), and
-16-bit floats are computed in float32 by the dispatcher, which avoids CuPy's broken batched bfloat16
-matmul.
+products go to cuBLASLt (``nvidia/products.py``), since CuPy's batched bfloat16 matmul is broken and
+none of its products can be captured.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from gpugrad.backends.base import Backend, Namespace
 from gpugrad.backends.memory.device import DevicePools
 from gpugrad.backends.memory.pool import Pool
 from gpugrad.backends.numpy import NUMPY
+from gpugrad.backends.nvidia import INSTALL, failures, philox
+from gpugrad.backends.nvidia.products import Products
 from gpugrad.config import config
 from gpugrad.devices import Device
 from gpugrad.errors import DeviceError
@@ -47,8 +49,7 @@ def load() -> CupyBackend:
         import cupy
     except ImportError as error:
         raise DeviceError(
-            f"CUDA needs CuPy, which is not importable ({error}); install it with "
-            "pip install 'gpugrad[cuda13]' (or cuda12 for a CUDA 12 driver)"
+            f"CUDA needs CuPy, which is not importable ({error}); install it with {INSTALL}"
         ) from None
     try:
         count = cupy.cuda.runtime.getDeviceCount()
@@ -71,6 +72,8 @@ class CupyBackend(Backend):
     """Arrays on CUDA devices; an array stays on the device that it was made on."""
 
     name = "cupy"
+    draws = philox
+    has_kernels = True
 
     def __init__(self, cupy: Any, count: int) -> None:
         self.library = cupy
@@ -81,11 +84,22 @@ class CupyBackend(Backend):
             for name, other in _SPELLINGS.items()
             if not hasattr(cupy, name)
         }
-        self.xp = Namespace(cupy, {**spelt, **_mended(cupy), **additions(cupy)})
         self.pools = DevicePools(cupy, count)
+        found = additions(cupy)
+        self.products = Products(cupy, self._private_pool, found)
+        found.update(self.products.functions())
+        self.xp = Namespace(cupy, {**spelt, **_mended(cupy), **found})
         cupy.cuda.set_allocator(self.pools.malloc)
         if config.float32_matmul_precision != "highest":
             self.allow_tf32(True)
+
+    @property
+    def multiplies_halves(self) -> bool:  # type: ignore[override]
+        """Whether products take 16-bit floats as they are, and sum in float32: with cuBLASLt."""
+        return self.products.ready
+
+    def _private_pool(self, device: int) -> Any:
+        return self.pools.of(device).private_pool
 
     def device_count(self) -> int:
         """Number of CUDA devices."""
@@ -113,17 +127,28 @@ class CupyBackend(Backend):
     def from_numpy(self, array: Any, device: Device) -> Any:
         check_there(array.dtype)
         with self._checked(device.index):
-            return self.library.asarray(array)
+            return self._run(self.library.asarray, (array,), {})
 
     def to_numpy(self, array: Any) -> Any:
-        return self.library.asnumpy(array)
+        return self._run(self.library.asnumpy, (array,), {})
 
     def run(self, fn: Callable[..., Any], *args: Any, **settings: Any) -> Any:
         first = None if self._count == 1 else self._first(args)
         if first is None:
-            return fn(*args, **settings)
+            return self._run(fn, args, settings)
         with first.device:
-            return fn(*args, **settings)
+            return self._run(fn, args, settings)
+
+    def _run(self, fn: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        try:
+            out = fn(*args, **settings)
+            if config.sync_debug:
+                failures.settle(self.library)
+            return out
+        except RuntimeError as error:
+            if failures.is_late(error):
+                raise failures.late(error, failures.name_of(fn), args) from error
+            raise
 
     def _first(self, args: Any) -> Any:
         """The first array among arguments, also inside tuples: its device is where work is done."""
@@ -140,7 +165,7 @@ class CupyBackend(Backend):
         return pinned
 
     def synchronize(self, device: Device | None = None) -> None:
-        self._checked(None if device is None else device.index).synchronize()
+        self._run(self._checked(None if device is None else device.index).synchronize, (), {})
 
     def may_share_memory(self, a: Any, b: Any) -> bool:
         return bool(a.size and b.size and NUMPY.may_share_memory(_outline(a), _outline(b)))
@@ -173,6 +198,7 @@ class CupyBackend(Backend):
 
     def empty_cache(self) -> None:
         """Give memory that is not in use back to the driver."""
+        self.products.forget()
         for pool in self.pools.all():
             pool.empty_cache()
 

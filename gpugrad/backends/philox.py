@@ -150,9 +150,7 @@ def integers(xp: Any, seed: int, offset: int, n: int, low: int, high: int) -> Ar
     reads word ``i``; the price is that the probability of a value is off 1 / r by less than
     ``2**-b``, a relative bias below ``r / 2**b`` (none where ``r`` is a power of two).
     """
-    r = high - low
-    if r <= 0 or low < -(1 << 63) or high > 1 << 63:
-        raise ValueError(f"integers need low < high within int64, got low={low}, high={high}")
+    r = span(low, high)
     out = xp.empty(n, xp.uint64)
     per = 1 if r < 1 << 32 else 2
     for start, stop, words in _stream(xp, seed, offset, n, per):
@@ -165,6 +163,17 @@ def integers(xp: Any, seed: int, offset: int, n: int, low: int, high: int) -> Ar
         out[start:stop] = high_part[: stop - start]
     out += xp.uint64(low & _LOW64)  # modulo 2**64, which is two's complement
     return out.view(xp.int64)
+
+
+def span(low: int, high: int) -> int:
+    """How many integers are in [low, high).
+
+    Raises:
+        ValueError: if there is none, or they are not all int64.
+    """
+    if high <= low or low < -(1 << 63) or high > 1 << 63:
+        raise ValueError(f"integers need low < high within int64, got low={low}, high={high}")
+    return high - low
 
 
 def permutation(xp: Any, seed: int, offset: int, n: int) -> Array:

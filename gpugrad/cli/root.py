@@ -9,6 +9,7 @@ import click
 import gpugrad
 from gpugrad.cli import INTERRUPTED, fail
 from gpugrad.cli.check import check
+from gpugrad.cli.explain import explain
 from gpugrad.cli.info import info
 from gpugrad.cli.ops import ops
 from gpugrad.cli.run import run as run_script
@@ -22,7 +23,7 @@ def root() -> None:
     """A GPU-accelerated autograd engine in pure Python, with PyTorch's names."""
 
 
-for _command in (run_script, check, train, info, ops):
+for _command in (run_script, check, train, info, ops, explain):
     root.add_command(_command)
 
 

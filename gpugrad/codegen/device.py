@@ -303,7 +303,7 @@ class DeviceTarget(Target):
     def _total(self, parts: Any, out: Any) -> None:
         rows, columns = parts.shape
         name = "gg_fold_double" if parts.dtype == np.float64 else "gg_fold_float"
-        folding = self.kernel(text("memory.cuh") + text("fold.cuh"), name, "a sum over rows")
+        folding = self.kernel(text("fold.cu"), name, "a sum over rows")
         folding.launch((-(-columns // 32), 1, 1), (512, 1, 1),
                        (parts, np.int64(rows), np.int64(columns), out))  # fmt: skip
 

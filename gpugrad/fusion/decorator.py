@@ -130,7 +130,7 @@ class Fused:
         outs = [self.target.empty(s.shape, s.dtype.np) for s in self.recipe.outputs]
         if self._run(self._forward, arrays, outs):
             return outs
-        with no_grad():
+        with no_grad(), self.target.instead():
             found = self.call(*map(wrap, arrays))
         return [t._array for t in (found if self.recipe.many else (found,))]
 
@@ -216,7 +216,8 @@ class _Apply(Function):
         with backends.for_array(arrays[0]).on(device):
             found = kernel.backward(arrays, given, wanted)
         if found is None:
-            return (None, *_again(kernel, tensors, gs, wanted))
+            with kernel.target.instead():
+                return (None, *_again(kernel, tensors, gs, wanted))
         return (None, *(None if x is None else wrap(x) for x in found))
 
 

@@ -3,6 +3,9 @@
 With ``S = scale * Q K^T + mask`` and ``P = softmax(S)`` the output is ``O = P V``.  The gradient
 needs ``P`` again; it comes from ``exp(S - lse)``, where ``lse`` is the logarithm of each row's sum
 of exponentials (Dao et al., "FlashAttention", 2022).  So the tape keeps Q, K, V, O and ``lse``.
+
+A library that does it all at once goes first (``xp.attended``); what it does not take is made of
+products, 16-bit floats in float32.
 """
 
 from __future__ import annotations
@@ -57,16 +60,25 @@ def _check_mask(name: str, mask: Any, scores: tuple[int, ...]) -> None:
 
 def _sizes(query: Spec, key: Spec, value: Spec, mask: Spec | None = None, *, scale: float,
            causal: bool) -> tuple[Spec, Spec]:  # fmt: skip
-    """Shapes of the results; these arrays' leading dimensions do not broadcast."""
+    """Shapes of the results; leading dimensions do not broadcast, but heads may be shared."""
     _check_ends("attention", query, key, value)
-    if not query.shape[:-2] == key.shape[:-2] == value.shape[:-2]:
+    shared = query.ndim > 2 and query.shape[:-3] == key.shape[:-3] and _share(query, key)
+    if key.shape[:-2] != value.shape[:-2] or not (query.shape[:-2] == key.shape[:-2] or shared):
         raise ShapeError(
             f"attention: {_listed(query, key, value)}: the leading dimensions must be the same"
         )
     if mask is not None:
         _check_mask("attention", mask, (*query.shape[:-1], key.shape[-2]))
     rows = query.shape[:-1]
-    return Spec((*rows, value.shape[-1]), query.dtype), Spec(rows, query.dtype)
+    double = dtypes.as_dtype(query.dtype) is dtypes.float64
+    stats = dtypes.int64 if double else dtypes.int32
+    return Spec((*rows, value.shape[-1]), query.dtype), Spec(rows, stats)
+
+
+def _share(query: Any, key: Any) -> int:
+    """How many query heads (dimension -3) share each head of key and value; 0 if they do not."""
+    heads, shared = query.shape[-3], key.shape[-3]
+    return heads // shared if shared and heads % shared == 0 else 0
 
 
 def _blocks(query: Any, key: Any) -> Iterator[Any]:
@@ -112,26 +124,54 @@ def _scores(xp: Any, query: Any, key: Any, added: Any, scale: float) -> Any:
     return s if added is None else s + added
 
 
-@op(home="_ops", method=False, torch="", accepts="f", promotion="same", result=_sizes,
-    outputs=("out", "lse"), samples=[
-        Sample(A((4, 3)), A((5, 3)), A((5, 2)), scale=0.7),
-        Sample(A((2, 3, 4, 5)), A((2, 3, 6, 5)), A((2, 3, 6, 2)), scale=0.4, causal=True),
-        Sample(A((2, 3, 4)), A((2, 5, 4)), A((2, 5, 4)), A((2, 1, 5), kind="bool"), scale=0.5),
-        Sample(A((0, 3, 4)), A((0, 5, 4)), A((0, 5, 4)), scale=0.5),
-        Sample(A((2, 3, 4)), A((2, 0, 4)), A((2, 0, 4)), scale=0.5),
-    ])  # fmt: skip
+def _spread(xp: Any, x: Any, query: Any) -> Any:
+    """Keys or values with a head for each of the queries'."""
+    n = 1 if min(len(x.shape), len(query.shape)) < 3 or 0 in x.shape else _share(query, x)
+    if n <= 1:
+        return x
+    *lead, heads, rows, d = x.shape
+    wide = xp.broadcast_to(xp.reshape(x, (*lead, heads, 1, rows, d)), (*lead, heads, n, rows, d))
+    return xp.reshape(wide, (*lead, heads * n, rows, d))
+
+
+def _gathered(xp: Any, g: Any, x: Any) -> Any:
+    """The gradient of ``x`` from that of ``_spread``'s."""
+    if g.shape == x.shape:
+        return g
+    *lead, heads, rows, d = x.shape
+    return xp.sum(xp.reshape(g, (*lead, heads, -1, rows, d)), axis=-3)
+
+
+def _wide(xp: Any, *arrays: Any) -> tuple[Any, ...]:
+    """Arrays in the dtype that attention is computed in."""
+    return tuple(
+        xp.astype(x, dtypes.float32) if dtypes.as_dtype(x.dtype) in dtypes.HALVES else x
+        for x in arrays
+    )
+
+
+@op(home="_ops", method=False, torch="", accepts="f", promotion="same", half="kernel",
+    result=_sizes, outputs=("out", "stats"), samples=())  # fmt: skip
 def attention(xp, query: Array, key: Array, value: Array, mask: Mask | None = None, *,
               scale: float, causal: bool = False) -> Array:  # fmt: skip
     """``softmax(scale * Q K^T + mask) V`` and the ``lse`` of each row.
 
-    A row that may attend to nothing is 0, and so is its ``lse``.
+    A row that may attend to nothing is 0, and so is its ``lse``.  That comes as the bits of its
+    floats, an integer: so it is rounded with no result, and has no gradient.
     """
-    out, lse = (
-        xp.empty(s.shape, query.dtype)
-        for s in _sizes(query, key, value, mask, scale=scale, causal=causal)
-    )
-    if 0 in query.shape[:-1] or not key.shape[-2]:
-        return xp.zeros_like(out), xp.zeros_like(lse)
+    _sizes(query, key, value, mask, scale=scale, causal=causal)
+    found = xp.attended(query, key, value, mask, scale, causal)
+    if found is not None:
+        return found
+    dtype = query.dtype
+    query, key, value = _wide(xp, query, key, value)
+    key, value = _spread(xp, key, query), _spread(xp, value, query)
+    rows = query.shape[:-1]
+    bits = np.int64 if dtype == np.float64 else np.int32
+    if 0 in rows or not key.shape[-2]:
+        return xp.zeros((*rows, value.shape[-1]), dtype), xp.zeros(rows, bits)
+    out = xp.empty((*rows, value.shape[-1]), query.dtype)
+    lse = xp.empty(rows, query.dtype)
     added = _added(xp, query, key, mask, causal)
     for b in _blocks(query, key):
         s = _scores(xp, query[b], key[b], _part(added, b, query.ndim), scale)
@@ -143,34 +183,65 @@ def attention(xp, query: Array, key: Array, value: Array, mask: Mask | None = No
         total[xp.equal(total, 0)] = 1
         out[b] = xp.matmul(s, value[b]) / total
         lse[b] = (top + xp.log(total))[..., 0]
-    return out, lse
+    return xp.astype(out, dtype), lse.view(bits)
 
 
 @attention.vjp
-def _(xp, g, query, key, value, mask, out, lse, scale, causal):
-    g_out, g_lse = g
-    # The gradient of a row's softmax takes off their mean, weighed by P: the row's (g, out).
-    mean = column(xp, xp.sum(g_out * out, axis=-1) - g_lse)
-    lse = column(xp, lse)
-    grads: tuple[Any, ...] = ()
+def _(xp, g, query, key, value, mask, out, stats, scale, causal):
     if 0 in query.shape[:-1] or not key.shape[-2]:
         return xp.zeros_like(query), xp.zeros_like(key), xp.zeros_like(value), None
+    found = None
+    if xp is not F:
+        found = xp.attended_grad(g, query, key, value, mask, out, stats, scale, causal)
+    return (*(found or _composed(xp, g, query, key, value, mask, out, stats, scale, causal)), None)
+
+
+def _composed(xp: Any, g: Any, query: Any, key: Any, value: Any, mask: Any, out: Any, stats: Any,
+              scale: float, causal: bool) -> tuple[Any, ...]:  # fmt: skip
+    """The gradients, made of products; on tensors they depend on nothing but the operands."""
+    given = (query, key, value)
+    g, query, key, value, out = _wide(xp, g, query, key, value, out)
+    key, value = _spread(xp, key, query), _spread(xp, value, query)
     added = _added(xp, query, key, mask, causal)
-    for b in _blocks(query, key):
-        s = _scores(xp, query[b], key[b], _part(added, b, len(query.shape)), scale)
-        s -= lse[b]
-        p = xp.exp(s)
-        ds = xp.matmul(g_out[b], mT(xp, value[b]))
-        ds -= mean[b]
-        ds = ds * p
-        part = (xp.matmul(ds, key[b]) * scale, xp.matmul(mT(xp, ds), query[b]) * scale,
-                xp.matmul(mT(xp, p), g_out[b]))  # fmt: skip
-        if b is ...:
-            return (*part, None)
-        grads = grads or tuple(xp.empty_like(x) for x in (query, key, value))
-        for whole, piece in zip(grads, part, strict=True):
-            whole[b] = piece
-    return (*grads, None)
+    if xp is F:
+        p = _weights(query, key, added, scale)
+        mean = column(F, F.sum(g * F.matmul(p, value), axis=-1))
+        grads: tuple[Any, ...] = _part_grads(F, g, query, key, value, p, mean, scale)
+    else:
+        # The gradient of a row's softmax takes off their mean, weighed by P: the row's (g, out).
+        mean = column(xp, xp.sum(g * out, axis=-1))
+        lse = column(xp, stats.view(query.dtype))
+        grads = ()
+        for b in _blocks(query, key):
+            s = _scores(xp, query[b], key[b], _part(added, b, len(query.shape)), scale)
+            s -= lse[b]
+            part = _part_grads(xp, g[b], query[b], key[b], value[b], xp.exp(s), mean[b], scale)
+            if b is ...:
+                grads = part
+                break
+            grads = grads or tuple(xp.empty_like(x) for x in (query, key, value))
+            for whole, piece in zip(grads, part, strict=True):
+                whole[b] = piece
+    return tuple(_gathered(xp, d, x) for d, x in zip(grads, given, strict=True))
+
+
+def _part_grads(xp: Any, g: Any, query: Any, key: Any, value: Any, p: Any, mean: Any,
+                scale: float) -> tuple[Any, Any, Any]:  # fmt: skip
+    ds = xp.matmul(g, mT(xp, value))
+    ds -= mean
+    ds = ds * p
+    return (xp.matmul(ds, key) * scale, xp.matmul(mT(xp, ds), query) * scale,
+            xp.matmul(mT(xp, p), g))  # fmt: skip
+
+
+def _weights(query: Any, key: Any, added: Any, scale: float) -> Any:
+    """``P`` as a tensor; a row that may attend to nothing is 0."""
+    s = _scores(F, query, key, added, scale)
+    if not key.shape[-2]:
+        return s
+    empty = F.equal(F.logsumexp(s.detach(), -1, keepdim=True), -math.inf)
+    # Twice, since the gradients of a softmax of nothing but -inf would be NaN.
+    return F.where(empty, 0, F.softmax(F.where(empty, 0, s), -1))
 
 
 def _check(query: Any, key: Any, value: Any, is_causal: bool, mask: Any) -> None:
@@ -185,15 +256,16 @@ def _check(query: Any, key: Any, value: Any, is_causal: bool, mask: Any) -> None
 
 
 def _grouped(query: Any, key: Any, value: Any) -> tuple[Any, Any]:
-    """Keys and values repeated so that each group of query heads has its own."""
+    """Keys and values as many heads as they share: as they are, or repeated if they differ."""
     heads = [x.shape[-3] if x.ndim > 2 else 0 for x in (query, key, value)]
     if not all(heads) or heads[0] % heads[1] or heads[0] % heads[2]:
         raise ShapeError(
             f"{_NAME}: enable_gqa=True needs heads at dimension -3, those of query a multiple of "
             f"those of key and value; got {heads[0]}, {heads[1]} and {heads[2]}"
         )
-    repeat = F.repeat_interleave
-    return repeat(key, heads[0] // heads[1], -3), repeat(value, heads[0] // heads[2], -3)
+    if heads[1] == heads[2]:
+        return key, value
+    return _spread(F, key, query), _spread(F, value, query)
 
 
 _Q, _K, _V = A((2, 4, 3, 5)), A((2, 4, 6, 5)), A((2, 4, 6, 2))
@@ -230,7 +302,11 @@ def scaled_dot_product_attention(
     if enable_gqa:
         key, value = _grouped(query, key, value)
     scale = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale)
-    batch = broadcast_shapes(_NAME, *(tuple(x.shape[:-2]) for x in (query, key, value)))
+    heads = tuple(query.shape[-3:-2])
+    leads = [tuple(x.shape[:-2]) for x in (query, key, value)]
+    if enable_gqa:
+        leads[1:] = [(*lead[:-1], *heads) for lead in leads[1:]]
+    batch = broadcast_shapes(_NAME, *leads)
     full = (*batch, query.shape[-2], key.shape[-2])
     if attn_mask is not None:
         if attn_mask.dtype not in (dtypes.bool_, query.dtype):
@@ -239,16 +315,19 @@ def scaled_dot_product_attention(
     if dropout_p or (attn_mask is not None and attn_mask.requires_grad):
         return _by_parts(query, key, value, attn_mask, dropout_p, is_causal, scale)
     query, key, value = (
-        x if tuple(x.shape[:-2]) == batch else F.broadcast_to(x, (*batch, *x.shape[-2:]))
+        _expanded(x, (*batch[:-1], x.shape[-3]) if enable_gqa else batch)
         for x in (query, key, value)
     )
     return F.attention(query, key, value, attn_mask, scale=scale, causal=is_causal).out
 
 
+def _expanded(x: Any, batch: tuple[int, ...]) -> Any:
+    return x if tuple(x.shape[:-2]) == batch else F.broadcast_to(x, (*batch, *x.shape[-2:]))
+
+
 def _by_parts(query: Any, key: Any, value: Any, mask: Any, dropout_p: float, causal: bool,
               scale: float) -> Any:  # fmt: skip
     """The same with the weights as a tensor: to drop some, or for the gradient of the mask."""
-    s = _scores(F, query, key, _added(F, query, key, mask, causal), scale)
-    bound = F.logsumexp(s.detach(), -1, keepdim=True) if key.shape[-2] else s
-    s = F.where(F.equal(bound, -math.inf), 0, F.softmax(s, -1)) if key.shape[-2] else s
-    return F.matmul(F.dropout(s, float(dropout_p)), value)
+    key, value = _spread(F, key, query), _spread(F, value, query)
+    p = _weights(query, key, _added(F, query, key, mask, causal), scale)
+    return F.matmul(F.dropout(p, float(dropout_p)), value)

@@ -16,7 +16,8 @@ from gpugrad.op import Array, function, op
 from gpugrad.samples import A, Sample
 from gpugrad.spec import Spec
 
-_INNER = {"home": "_ops", "method": False, "torch": "", "promotion": "same", "accepts": "if"}
+_INNER = {"home": "_ops", "method": False, "torch": "", "promotion": "same", "accepts": "if",
+          "half": "kernel"}  # fmt: skip
 
 
 # ---- settings ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Matrix products: one record does the work, the named special cases check their dims and call it.
 
-All arrays of a product must have one dtype.  16-bit floats are multiplied and summed in float32.
+All arrays of a product must have one dtype.  16-bit floats are multiplied and summed in float32 and
+rounded once: by the library where it can, else by way of float32 arrays (``half="product"``).
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpugrad import dtypes
-from gpugrad.errors import DTypeError, ShapeError
+from gpugrad.errors import ShapeError
 from gpugrad.op import Array, op
 from gpugrad.samples import A, Sample
 from gpugrad.signature import broadcast_shapes
@@ -50,7 +50,8 @@ def check_inner(name: str, a: Any, b: Any, inner: int, other: int) -> None:
         )
 
 
-def _product(input: Spec, other: Spec) -> Spec:
+def product(input: Spec, other: Spec) -> Spec:
+    """Shape and dtype of ``input @ other``."""
     if not input.ndim or not other.ndim:
         raise ShapeError(
             f"matmul: {input.shape} @ {other.shape}: both must have at least one dimension; "
@@ -62,6 +63,9 @@ def _product(input: Spec, other: Spec) -> Spec:
     return Spec((*batch, *ends), input.dtype)
 
 
+#: What the records of all products say.
+PRODUCT: dict[str, Any] = {"promotion": "same", "accepts": "if", "half": "product"}
+
 # ---- the product -------------------------------------------------------------------------------
 
 _SHAPES = [((3, 4), (4, 5)), ((4,), (4,)), ((4,), (4, 5)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)),
@@ -70,8 +74,8 @@ _SHAPES = [((3, 4), (4, 5)), ((4,), (4,)), ((4,), (4, 5)), ((3, 4), (4,)), ((2, 
            ((0, 2, 3), (3, 4))]  # fmt: skip
 
 
-@op(operator="__matmul__", aliases=("linalg.matmul",), promotion="same", accepts="if",
-    result=_product, samples=[Sample(A(a), A(b)) for a, b in _SHAPES])  # fmt: skip
+@op(operator="__matmul__", aliases=("linalg.matmul",), **PRODUCT, result=product,
+    samples=[Sample(A(a), A(b)) for a, b in _SHAPES])  # fmt: skip
 def matmul(xp, input: Array, other: Array) -> Array:
     """Matrix product over the last two dimensions; leading ones broadcast.
 
@@ -81,7 +85,7 @@ def matmul(xp, input: Array, other: Array) -> Array:
 
 
 @matmul.vjp("input")
-def _(xp, g, other, input_shape):
+def to_left(xp, g, other, input_shape):
     if len(other.shape) == 1:
         return column(xp, g) * other
     if len(input_shape) == 1:
@@ -90,7 +94,7 @@ def _(xp, g, other, input_shape):
 
 
 @matmul.vjp("other")
-def _(xp, g, input, other_shape):
+def to_right(xp, g, input, other_shape):
     if len(input.shape) == 1:
         row = xp.reshape(g, (*g.shape[:-1], 1, g.shape[-1])) if g.shape else g
         return (column(xp, input) if g.shape else input) * row
@@ -108,7 +112,7 @@ def _fixed(*shapes: tuple[int, ...]) -> list[Sample]:
     return [Sample(*map(A, shapes))]
 
 
-@op(promotion="same", accepts="if", samples=_fixed((3, 4), (4, 5)))
+@op(**PRODUCT, samples=_fixed((3, 4), (4, 5)))
 def mm(xp, input: Array, mat2: Array) -> Array:
     """Product of two matrices, without broadcasting."""
     check_ndim("mm", input=(input, 2), mat2=(mat2, 2))
@@ -116,7 +120,8 @@ def mm(xp, input: Array, mat2: Array) -> Array:
     return xp.matmul(input, mat2)
 
 
-def _check_batch(name: str, a: Any, b: Any) -> None:
+def check_batch(name: str, a: Any, b: Any) -> None:
+    """Raise a ShapeError unless two batches of matrices fit without broadcasting."""
     check_ndim(name, input=(a, 3), mat2=(b, 3))
     if a.shape[0] != b.shape[0]:
         raise ShapeError(
@@ -126,14 +131,14 @@ def _check_batch(name: str, a: Any, b: Any) -> None:
     check_inner(name, a, b, a.shape[2], b.shape[1])
 
 
-@op(promotion="same", accepts="if", samples=_fixed((2, 3, 4), (2, 4, 5)))
+@op(**PRODUCT, samples=_fixed((2, 3, 4), (2, 4, 5)))
 def bmm(xp, input: Array, mat2: Array) -> Array:
     """Products of two equal batches of matrices, without broadcasting."""
-    _check_batch("bmm", input, mat2)
+    check_batch("bmm", input, mat2)
     return xp.matmul(input, mat2)
 
 
-@op(promotion="same", accepts="if", samples=_fixed((3, 4), (4,)))
+@op(**PRODUCT, samples=_fixed((3, 4), (4,)))
 def mv(xp, input: Array, vec: Array) -> Array:
     """Product of a matrix and a vector."""
     check_ndim("mv", input=(input, 2), vec=(vec, 1))
@@ -141,7 +146,7 @@ def mv(xp, input: Array, vec: Array) -> Array:
     return xp.matmul(input, vec)
 
 
-@op(promotion="same", accepts="if", samples=_fixed((4,), (4,)))
+@op(**PRODUCT, samples=_fixed((4,), (4,)))
 def dot(xp, input: Array, tensor: Array) -> Array:
     """Sum of the products of two vectors' elements."""
     check_ndim("dot", input=(input, 1), tensor=(tensor, 1))
@@ -149,7 +154,7 @@ def dot(xp, input: Array, tensor: Array) -> Array:
     return xp.matmul(input, tensor)
 
 
-@op(promotion="same", accepts="if", samples=_fixed((4,), (4,)))
+@op(**PRODUCT, samples=_fixed((4,), (4,)))
 def vdot(xp, input: Array, other: Array) -> Array:
     """``dot``; the two differ for complex numbers only."""
     check_ndim("vdot", input=(input, 1), other=(other, 1))
@@ -162,83 +167,6 @@ def outer(xp, input: Array, vec2: Array) -> Array:
     """All products of an element of one vector with one of the other."""
     check_ndim("outer", input=(input, 1), vec2=(vec2, 1))
     return column(xp, input) * vec2
-
-
-# ---- products that are added to something ------------------------------------------------------
-
-
-def _added(name: str, input: Any, product: Any, beta: float, alpha: float) -> Any:
-    """``beta * input + alpha * product``; with ``beta == 0`` a NaN in ``input`` does not show."""
-    if broadcast_shapes(name, input.shape, product.shape) != tuple(product.shape):
-        raise ShapeError(
-            f"{name}: input of shape {tuple(input.shape)} does not expand to the product's "
-            f"{tuple(product.shape)}"
-        )
-    kind = dtypes.as_dtype(product.dtype).category
-    whole = isinstance(alpha, int) and isinstance(beta, int)
-    if (kind == dtypes.INTEGER and not whole) or (kind == dtypes.BOOL and {beta, alpha} - {0, 1}):
-        taken, what = ("integers", "integer") if kind == dtypes.INTEGER else ("0 or 1", "bool")
-        raise DTypeError(
-            f"{name}: beta and alpha must be {taken} for {what} tensors, got {beta} and {alpha}"
-        )
-    scaled = product if alpha == 1 else product * alpha
-    if beta == 0:
-        return scaled
-    return scaled + (input if beta == 1 else input * beta)
-
-
-def _with(*shapes: tuple[int, ...]) -> list[Sample]:
-    arrays = [A(s) for s in shapes]
-    return [Sample(*arrays), Sample(*arrays, beta=3, alpha=2), Sample(*arrays, beta=0)]
-
-
-@op(promotion="same", accepts="if", inplace=True, samples=_with((5,), (3, 4), (4, 5)))
-def addmm(xp, input: Array, mat1: Array, mat2: Array, *, beta: float = 1,
-          alpha: float = 1) -> Array:  # fmt: skip
-    """``beta * input + alpha * (mat1 @ mat2)``; ``input`` is ignored where ``beta`` is 0."""
-    check_ndim("addmm", mat1=(mat1, 2), mat2=(mat2, 2))
-    check_inner("addmm", mat1, mat2, mat1.shape[1], mat2.shape[0])
-    return _added("addmm", input, xp.matmul(mat1, mat2), beta, alpha)
-
-
-@op(promotion="same", accepts="if", inplace=True, samples=_with((3,), (3, 4), (4,)))
-def addmv(xp, input: Array, mat: Array, vec: Array, *, beta: float = 1,
-          alpha: float = 1) -> Array:  # fmt: skip
-    """``beta * input + alpha * (mat @ vec)``."""
-    check_ndim("addmv", mat=(mat, 2), vec=(vec, 1))
-    check_inner("addmv", mat, vec, mat.shape[1], vec.shape[0])
-    return _added("addmv", input, xp.matmul(mat, vec), beta, alpha)
-
-
-_FLOATS = [A(s, kind="float64") for s in ((3, 4), (3,), (4,))]  # bools take no factors
-
-
-@op(promotion="same", inplace=True, samples=[
-    *_with((3, 4), (3,), (4,))[::2], Sample(*_FLOATS, beta=0.5, alpha=2)])  # fmt: skip
-def addr(xp, input: Array, vec1: Array, vec2: Array, *, beta: float = 1,
-         alpha: float = 1) -> Array:  # fmt: skip
-    """``beta * input + alpha * outer(vec1, vec2)``."""
-    check_ndim("addr", vec1=(vec1, 1), vec2=(vec2, 1))
-    return _added("addr", input, column(xp, vec1) * vec2, beta, alpha)
-
-
-@op(promotion="same", accepts="if", inplace=True, samples=_with((3, 5), (2, 3, 4), (2, 4, 5)))
-def addbmm(xp, input: Array, batch1: Array, batch2: Array, *, beta: float = 1,
-           alpha: float = 1) -> Array:  # fmt: skip
-    """``beta * input + alpha * sum(batch1[i] @ batch2[i])``."""
-    _check_batch("addbmm", batch1, batch2)
-    b, n, k = batch1.shape
-    left = xp.reshape(xp.permute_dims(batch1, (1, 0, 2)), (n, b * k))
-    product = xp.matmul(left, xp.reshape(batch2, (b * k, batch2.shape[2])))
-    return _added("addbmm", input, product, beta, alpha)
-
-
-@op(promotion="same", accepts="if", inplace=True, samples=_with((3, 5), (2, 3, 4), (2, 4, 5)))
-def baddbmm(xp, input: Array, batch1: Array, batch2: Array, *, beta: float = 1,
-            alpha: float = 1) -> Array:  # fmt: skip
-    """``beta * input + alpha * bmm(batch1, batch2)``."""
-    _check_batch("baddbmm", batch1, batch2)
-    return _added("baddbmm", input, xp.matmul(batch1, batch2), beta, alpha)
 
 
 # ---- layers ------------------------------------------------------------------------------------
@@ -260,7 +188,7 @@ def _affine(input: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
     return Spec(shape, input.dtype)
 
 
-@op(home="nn.functional", method=False, promotion="same", accepts="if", result=_affine, samples=[
+@op(home="nn.functional", method=False, **PRODUCT, result=_affine, samples=[
     Sample(A((3, 4)), A((5, 4)), A((5,))), Sample(A((2, 3, 4)), A((5, 4))),
     Sample(A((4,)), A((5, 4)), A((5,))), Sample(A((3, 4)), A((4,))),
     Sample(A((0, 4)), A((2, 4)))])  # fmt: skip
@@ -268,14 +196,11 @@ def linear(xp, input: Array, weight: Array, bias: Array | None = None) -> Array:
     """``input (..., in) @ weight.T + bias`` with ``weight (out, in)`` and ``bias (out,)``."""
     if len(weight.shape) > 2:
         _affine(input, weight, bias)
-    out = xp.matmul(input, weight if len(weight.shape) == 1 else mT(xp, weight))
+    right = weight if len(weight.shape) == 1 else mT(xp, weight)
     if bias is None:
-        return out
-    if len(weight.shape) == 2 and bias.shape == out.shape[-1:]:
-        out += bias  # into the product, which nobody else has
-        return out
-    total = out + bias
-    if total.shape != out.shape:
+        return xp.matmul(input, right)
+    total = xp.affine(bias, input, right, beta=1, alpha=1)
+    if total.shape != (*input.shape[:-1], *weight.shape[:-1]):
         _affine(input, weight, bias)
     return total
 
@@ -295,3 +220,10 @@ def _(xp, g, input, weight_shape):
 @linear.vjp("bias")
 def _(xp, g):
     return g
+
+
+@linear.vjp_of("weight", "bias")
+def _(xp, g, input, weight_shape):
+    if len(weight_shape) == 1:
+        return xp.matmul(xp.reshape(g, (-1,)), rows(xp, input)), g
+    return xp.affine_grads(g, input)

@@ -8,6 +8,7 @@ from gpugrad import dtypes
 from gpugrad.errors import SettingError, ShapeError
 from gpugrad.functional_namespace import F
 from gpugrad.inplace import assign
+from gpugrad.modes import no_grad
 from gpugrad.op import Array, Dims, function, op
 from gpugrad.ops.loss import floating
 from gpugrad.ops.reduction import extent, kept
@@ -174,7 +175,7 @@ def _channels(name: str, input: Any, **parameters: Any) -> tuple[int, ...]:
 
 @function(**_LAYER, samples=[
     Sample(A((3, 4)), (4,)), Sample(A((2, 3, 4)), [3, 4], A((3, 4)), A((3, 4)), 1e-3),
-    Sample(A((2, 5)), (5,), A((5,))),
+    Sample(A((2, 5)), (5,), A((5,))), Sample(A((2, 5)), (5,), A((5,)), A((5,))),
 ])  # fmt: skip
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None,
                eps: float = 1e-5) -> Any:  # fmt: skip
@@ -222,20 +223,13 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
 # ---- over a batch ------------------------------------------------------------------------------
 
 
-def _follow(name: str, running: Any, value: Any, momentum: float) -> None:
-    """Move a running statistic towards a new value, in place and unrecorded."""
+def _follow(name: str, running: Any, value: Any, momentum: float, factor: float = 1.0) -> None:
+    """Move a running statistic towards ``value * factor``, in place and unrecorded."""
     if running is not None:
-        held, new = running.detach(), F.reshape(value.detach(), tuple(running.shape))
-        assign(name, held, F.astype(held * (1 - momentum) + new * momentum, held.dtype))
-
-
-def _by_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float,
-                shape: tuple[int, ...], dtype: Any) -> Any:  # fmt: skip
-    floating("batch_norm", x)
-    scale = F.rsqrt(var + eps)
-    scale = scale if weight is None else scale * weight
-    shift = -mean * scale
-    return _affine(x, scale, shift if bias is None else shift + bias, shape, dtype)
+        with no_grad():
+            held = running.detach()
+            moved = F.add(held * (1 - momentum), value, alpha=momentum * factor)
+            assign(name, held, _narrow(moved, held))
 
 
 _C3 = A((3,))
@@ -258,25 +252,23 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
     Raises:
         ShapeError: in training, if there is but one value per channel.
     """
-    shape = _channels("batch_norm", input, running_mean=running_mean, running_var=running_var,
-                      weight=weight, bias=bias)  # fmt: skip
-    x = _wide(input)
+    _channels("batch_norm", input, running_mean=running_mean, running_var=running_var,
+              weight=weight, bias=bias)  # fmt: skip
+    floating("batch_norm", input)
     if not training:
         if running_mean is None or running_var is None:
             raise SettingError("batch_norm: without training it needs running_mean and running_var")
-        return _by_running(x, running_mean, running_var, weight, bias, eps, shape, input.dtype)
-    dims = (0, *range(2, x.ndim))
-    n = extent(x.shape, dims)
+        return F.channel_apply(input, running_mean, running_var, weight, bias, eps)
+    n = input.numel() // max(input.shape[1], 1)
     if n == 1:
         raise ShapeError(
             "batch_norm: training needs more than one value per channel, got input of shape "
-            f"{tuple(x.shape)}"
+            f"{tuple(input.shape)}"
         )
-    out, mean, var = F.standardize(x, dims, eps)
+    out, mean, var = F.channel_norm(input, weight, bias, eps)
     _follow("batch_norm", running_mean, mean, momentum)
-    if running_var is not None:
-        _follow("batch_norm", running_var, var.detach() * (n / max(n - 1, 1)), momentum)
-    return _affine(out, weight, bias, shape, input.dtype)
+    _follow("batch_norm", running_var, var, momentum, n / max(n - 1, 1))
+    return out
 
 
 @function(**_LAYER, samples=[
@@ -291,28 +283,34 @@ def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None,
     Args:
         running_mean, running_var: as for ``batch_norm``; they follow the mean over the examples.
     """
-    shape = _channels("instance_norm", input, running_mean=running_mean, running_var=running_var,
-                      weight=weight, bias=bias)  # fmt: skip
-    x = _wide(input)
+    _channels("instance_norm", input, running_mean=running_mean, running_var=running_var,
+              weight=weight, bias=bias)  # fmt: skip
+    floating("instance_norm", input)
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise SettingError(
                 "instance_norm: without use_input_stats it needs running_mean and running_var"
             )
-        return _by_running(x, running_mean, running_var, weight, bias, eps, shape, input.dtype)
-    dims = tuple(range(2, x.ndim))
-    n = extent(x.shape, dims)
+        return F.channel_apply(input, running_mean, running_var, weight, bias, eps)
+    batch, channels = input.shape[:2]
+    n = extent(input.shape, tuple(range(2, input.ndim)))
     if n == 1:
         raise ShapeError(
             "instance_norm: needs more than one element per channel and example, got input of "
-            f"shape {tuple(x.shape)}"
+            f"shape {tuple(input.shape)}"
         )
-    out, mean, var = F.standardize(x, dims, eps)
-    _follow("instance_norm", running_mean, F.mean(mean.detach(), 0), momentum)
-    if running_var is not None:
-        unbiased = F.mean(var.detach(), 0) * (n / max(n - 1, 1))
-        _follow("instance_norm", running_var, unbiased, momentum)
-    return _affine(out, weight, bias, shape, input.dtype)
+    # The channels of all examples are as many channels of one.
+    one = F.reshape(input, (1, batch * channels, *input.shape[2:]))
+    weight, bias = (
+        p if p is None else F.reshape(F.broadcast_to(p, (batch, channels)), (batch * channels,))
+        for p in (weight, bias)
+    )
+    out, *moments = F.channel_norm(one, weight, bias, eps)
+    if running_mean is not None or running_var is not None:
+        mean, var = (F.mean(F.reshape(m.detach(), (batch, channels)), 0) for m in moments)
+        _follow("instance_norm", running_mean, mean, momentum)
+        _follow("instance_norm", running_var, var, momentum, n / max(n - 1, 1))
+    return F.reshape(out, tuple(input.shape))
 
 
 @function(**_LAYER, samples=[

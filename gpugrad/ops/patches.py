@@ -12,7 +12,8 @@ from gpugrad.ops.convolution import batched, pairs, spread
 from gpugrad.samples import A, Sample
 from gpugrad.spec import Spec
 
-_INNER: dict[str, Any] = {"home": "_ops", "method": False, "torch": "", "accepts": "bf"}
+_INNER: dict[str, Any] = {"home": "_ops", "method": False, "torch": "", "accepts": "bf",
+                          "half": "kernel"}  # fmt: skip
 _SETTINGS: dict[str, Any] = {"stride": (2, 1), "padding": ((1, 1), (0, 0)), "dilation": (1, 2)}
 
 

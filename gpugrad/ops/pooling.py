@@ -15,6 +15,7 @@ from gpugrad.samples import A, Sample
 from gpugrad.spec import Spec
 
 _INNER: dict[str, Any] = {"home": "_ops", "method": False, "torch": ""}
+_KERNEL: dict[str, Any] = {**_INNER, "half": "kernel"}
 _NN: dict[str, Any] = {"home": "nn.functional", "method": False}
 _TWO: dict[str, Any] = {"kernel": (2, 3), "stride": (2, 1), "padding": ((1, 1), (0, 1))}
 
@@ -29,7 +30,7 @@ def _pooled(input: Spec, *, kernel: Any, stride: Any, padding: Any, dilation: An
 
 
 @op(result=_pooled, outputs=("values", "indices"), accepts="if", samples=[
-    Sample(A((2, 2, 5, 6), values="distinct"), **_TWO, dilation=(1, 2))], **_INNER)  # fmt: skip
+    Sample(A((2, 2, 5, 6), values="distinct"), **_TWO, dilation=(1, 2))], **_KERNEL)  # fmt: skip
 def max_pool(xp, input: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
              dilation: Sizes) -> tuple[Array, Index]:  # fmt: skip
     """Largest element of each window of ``(n, c, *size)``, and its place in the flat ``size``."""
@@ -37,8 +38,23 @@ def max_pool(xp, input: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
 
 
 @max_pool.vjp
-def _(xp, g, indices, input_shape):
-    return xp.add_places(g, indices, input_shape[2:])
+def _(xp, g, indices, input_shape, kernel, stride, padding, dilation):
+    return xp.max_pool_grad(g, indices, input_shape[2:], kernel, stride, padding, dilation)
+
+
+@op(result=lambda input, index, *, size, **_: Spec((*input.shape[:2], *size), input.dtype),
+    accepts="f", samples=[  # both windows hold elements 1 to 3
+        Sample(A((2, 2, 2)), A((2, 2, 2), 1, 4, kind="int"), (5,), (4,), (1,), ((0, 0),), (1,))],
+    **_KERNEL)  # fmt: skip
+def max_pool_grad(xp, input: Array, index: Index, *, size: Sizes, kernel: Sizes, stride: Sizes,
+                  padding: Pairs, dilation: Sizes) -> Array:  # fmt: skip
+    """Gradient of ``max_pool``: ``add_places`` for places that lie in their windows."""
+    return xp.max_pool_grad(input, index, size, kernel, stride, padding, dilation)
+
+
+@max_pool_grad.vjp("input")
+def _(xp, g, index):
+    return xp.take_places(g, index)
 
 
 @op(result=lambda input, index, *, size: Spec((*input.shape[:2], *size), input.dtype), accepts="f",
@@ -75,7 +91,7 @@ def _averaged(input: Spec, *, kernel: Any, stride: Any, padding: Any, **settings
 
 @op(result=_averaged, accepts="f", samples=[
     Sample(A((2, 2, 5, 6)), **_TWO), Sample(A((2, 2, 5, 6)), **_TWO, include=False),
-    Sample(A((2, 2, 5, 6)), **_TWO, divisor=3)], **_INNER)  # fmt: skip
+    Sample(A((2, 2, 5, 6)), **_TWO, divisor=3)], **_KERNEL)  # fmt: skip
 def avg_pool(xp, input: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
              include: bool = True, divisor: int | None = None) -> Array:  # fmt: skip
     """Mean of each window of ``(n, c, *size)``; padding counts with ``include``."""
@@ -91,7 +107,7 @@ def _spread(input: Spec, *, size: Any, **settings: Any) -> Spec:
     return Spec((*input.shape[:2], *size), input.dtype)
 
 
-@op(result=_spread, accepts="f", samples=[Sample(A((2, 2, 3, 5)), (5, 6), **_TWO)], **_INNER)
+@op(result=_spread, accepts="f", samples=[Sample(A((2, 2, 3, 5)), (5, 6), **_TWO)], **_KERNEL)
 def avg_pool_grad(xp, input: Array, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs,
                   include: bool = True, divisor: int | None = None) -> Array:  # fmt: skip
     """Gradient of ``avg_pool``: every mean spread over its window."""

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from gpugrad import backends, dtypes
-from gpugrad.backends import philox
 from gpugrad.config import config
 from gpugrad.devices import Device, place
 from gpugrad.dtypes import DType
@@ -27,14 +26,14 @@ from gpugrad.tensor import Tensor, wrap
 
 def drawn(kind: str, shape: tuple[int, ...], dtype: DType, device: Device,
            generator: Generator | None, *args: Any) -> Any:  # fmt: skip
-    """An array of draws: ``kind`` names the function of ``backends.philox``."""
+    """An array of draws: ``kind`` names the function of the backend's ``draws``."""
     if device.type == "meta":
         return Spec(shape, dtype)
     backend = backends.for_device(device)
     seed, offset = generator_for(device, generator).draw()
     more = args if kind in ("integers", "permutation") else (dtype.np,)
     with backend.on(device):
-        array = backend.run(getattr(philox, kind), backend.library, seed, offset,
+        array = backend.run(getattr(backend.draws, kind), backend.library, seed, offset,
                             math.prod(shape), *more)  # fmt: skip
         array = array.reshape(shape)
         return array if array.dtype == dtype.np else array.astype(dtype.np)

@@ -124,7 +124,7 @@ def _largest(dtype: DType) -> int:
     return min(dtypes.iinfo(dtype).max + 1, (1 << 63) - 1)
 
 
-@op(home="nn.functional", method=False, accepts="f", torch="",
+@op(home="nn.functional", method=False, accepts="f", torch="", half="kernel",
     samples=[Sample(A((3, 4)), p=0.5, seed=1, offset=2), Sample(A(()), p=0.3, seed=3, offset=0),
              Sample(A((0, 2)), p=0.0, seed=0, offset=0), Sample(A((5,)), p=1.0, seed=9, offset=1)],
     result=lambda input, *, p, seed, offset: Spec(input.shape, input.dtype))  # fmt: skip

@@ -221,7 +221,7 @@ def histogram(input: Tensor, bins: Any, *, range: tuple[float, float] | None = N
     if not input.dtype.is_floating_point:
         raise DTypeError(f"histogram: takes floating dtypes, got {input.dtype.name}")
     if isinstance(bins, Tensor):
-        edges = F.astype(bins, input.dtype)
+        edges = F.copy(F.astype(bins, input.dtype))  # a result of our own
     else:
         bins = plain_int("histogram", "bins", bins)
         if bins <= 0:

@@ -18,6 +18,7 @@
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 #define __grid_constant__
+#define __builtin_assume(x) ((void)0)
 #define GGH_IN static inline
 
 typedef decltype(sizeof 0) size_t;

@@ -16,8 +16,8 @@ block and thread in its text, is
 
 What shows in the results: shared memory, static and dynamic, holds NaN (bytes 0xFF) when a block
 starts, uninitialised variables hold rubbish, and a shuffle from a lane that takes no part gives
-NaN.  A missing barrier shows when threads run in another order: ``order="reverse"`` and drawn ones (a
-seed) turn lanes, warps and blocks round, and the results must be the same to the bit.  A read or
+NaN.  A missing barrier shows when threads run in another order: ``order="reverse"`` and drawn ones
+(a seed) turn lanes, warps and blocks round, and the results must be the same to the bit.  A read or
 write beyond an array shows with ``fenced=True``, which puts a copy of every array at the end of a
 page, before one that may not be touched.
 
@@ -37,6 +37,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -49,8 +50,8 @@ import numpy as np
 from gpugrad.backends.kept import Store
 from gpugrad.errors import KernelError
 
-#: The host compiler, or None.
-COMPILER = shutil.which("g++")
+#: The host compiler (12 or later), or None.  Signals and linking are those of Linux.
+COMPILER = shutil.which("g++") if sys.platform == "linux" else None
 #: Rounds every operation by itself, lets integers wrap and pointers pun as CUDA does; uninitialised
 #: variables hold rubbish, and an address that is not aligned traps.
 FLAGS = (
@@ -259,7 +260,7 @@ def _run(text: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 def _compiler() -> str:
     if COMPILER is None:
-        raise KernelError("running CUDA C++ on the host needs g++, and there is none in PATH")
+        raise KernelError("running CUDA C++ on the host needs Linux and g++ in PATH")
     return COMPILER
 
 
@@ -279,9 +280,13 @@ def _loaded(code: bytes, mode: int) -> ctypes.CDLL:
 
 @cache
 def _runtime() -> Any:
-    """The scheduler; modules find its symbols."""
+    """The scheduler; modules find its symbols, and by it those of the maths library.
+
+    To look into that for each module costs a quarter of the time that it takes to make one.
+    """
     text = (_HERE / "cuda_host.cpp").read_text("utf-8")
-    launch = _loaded(_compiled(text, "-fvisibility=default"), ctypes.RTLD_GLOBAL).gg_host_launch
+    options = ("-fvisibility=default", "-Wl,--no-as-needed", "-lm", "-lgcc_s")
+    launch = _loaded(_compiled(text, *options), ctypes.RTLD_GLOBAL).gg_host_launch
     launch.restype = ctypes.c_int
     return launch
 
@@ -289,7 +294,7 @@ def _runtime() -> Any:
 @cache
 def _library(text: str) -> ctypes.CDLL:
     _runtime()
-    return _loaded(_compiled(text, "-nostdlib", "-lgcc", "-lm", "-lc"), ctypes.RTLD_LOCAL)
+    return _loaded(_compiled(text, "-nostdlib"), ctypes.RTLD_LOCAL)
 
 
 # ---- a launch --------------------------------------------------------------------------------

@@ -30,6 +30,9 @@ KINDS = (dtypes.float32, dtypes.bfloat16, dtypes.float64)
 #: Rows of these lengths are listed: a warp and its neighbours, on chip, too long for that.
 COLUMNS = (31, 33, 1024, 1025, 4096, 8192, 32768, 65536, 65537)
 
+#: Of those, the usual ones: a few accesses of a warp, of a block, and a row that is read again.
+USUAL = (1024, 8192, 65536)
+
 
 class Listing(DeviceOnHost):
     """A target that notes what it is asked for and runs nothing.
@@ -92,8 +95,13 @@ def _step(call: Call) -> None:
             out.backward(out.detach(), retain_graph=True)
 
 
-def variants(writer: CudaWriter) -> list[Variant]:
-    """The variants of a kernel that sizes and alignment may choose."""
+def variants(writer: CudaWriter, columns: Sequence[int] = COLUMNS) -> list[Variant]:
+    """The variants of a kernel that sizes and alignment may choose.
+
+    Args:
+        writer: the kernel.
+        columns: lengths of rows.
+    """
     width = widest(writer)
     if writer.kind == "flat":
         if "strided" in writer.layout.reads:
@@ -106,7 +114,7 @@ def variants(writer: CudaWriter) -> list[Variant]:
     summed = any(writer.layout.summed)
     chosen = [
         row_variant(writer, n, 1 if n % width else width, summed or n == 65536, False)
-        for n in COLUMNS
+        for n in columns
     ]
     if writer.splits:
         chosen += [row_variant(writer, n, w, False, True) for n, w in ((1 << 14, width), (999, 1))]
@@ -121,8 +129,10 @@ class Listed:
     text: str
     what: str
     variant: Variant
-    #: Whether sizes that are usual, at addresses that are aligned, choose the variant.
+    #: Whether arrays that are aligned and of usual sizes choose the variant.
     usual: bool
+    #: Whether it is the form of its op without broadcasting: others differ in how they read.
+    plain: bool
 
 
 def texts(found: Listing) -> list[Listed]:
@@ -130,9 +140,11 @@ def texts(found: Listing) -> list[Listed]:
     listed: list[Listed] = []
     for program in found.programs.values():
         writer: CudaWriter = program.printed
+        plain = writer.kind != "flat" or {*writer.layout.reads} <= {"full"}
+        usual_rows = variants(writer, USUAL) if writer.kind == "rows" else []
         for i, variant in enumerate(variants(writer)):
             name = f"k{len(listed)}"
-            usual = i == 0 or (writer.kind == "rows" and variant.width > 1)
+            usual = i == 0 or variant in usual_rows
             text = writer.print(name, variant)
-            listed.append(Listed(name, text, describe(program), variant, usual))
+            listed.append(Listed(name, text, describe(program), variant, usual, plain))
     return listed

@@ -292,6 +292,7 @@ class pygraph:
         try:
             version, told = pickle.loads(bytes(data))
         except Exception as error:
+            _handles[handle][1] = -7  # the library leaves its own stream in a handle then
             raise RuntimeError(f"parse error: {error}") from None
         if version != _FORMAT or told[4] != DEVICES.current or handle not in _handles:
             raise RuntimeError("CUDNN_STATUS_BAD_PARAM")

@@ -106,7 +106,7 @@ def _value(arg: Any, size: int) -> Any:
                             "kernel parameter. Only numpy.ndarrays of size one can be passed by "
                             "value.")  # fmt: skip
         return arg.tobytes()
-    if isinstance(arg, np.generic) and not isinstance(arg, np.void):
+    if isinstance(arg, np.generic):
         return arg
     if isinstance(arg, bool | int | float | complex):  # wide, whatever the kernel wants
         return np.asarray(arg)[()]

@@ -301,6 +301,16 @@ def test_addmm_is_one_product():
     )
 
 
+def test_wrong_shapes_are_named():
+    """By the op that was called, as on the CPU."""
+    x, w = gg.ones(6, 4, device="cuda"), gg.ones(5, 4, device="cuda")
+    for call in (lambda: gg.nn.functional.linear(x, w, gg.ones(3, device="cuda")),
+                 lambda: gg.addmm(gg.ones(3, device="cuda"), x, w.T),
+                 lambda: x @ w, lambda: gg.nn.functional.linear(x, w.T)):  # fmt: skip
+        with pytest.raises(ShapeError, match=r"^(linear|addmm|matmul): .*\((5|4|3),"):
+            call()
+
+
 def test_tf32_by_pytorchs_switches():
     """Only float32, only while it is allowed, and only where it matters do bits differ."""
     a, b = on_device(values((8, 64), "f4", 1)), on_device(values((64, 8), "f4", 2))

@@ -13,15 +13,25 @@ from pathlib import Path
 
 import pytest
 
+from gpugrad.testing.cuda_host import COMPILER
+
 TESTS = Path(__file__).parents[1]
 RUNS = {
-    "one device": ("1", "cupy_stand_in/over_one_device.py", "cupy_stand_in/over_train.py",
-                   "cuda/test_device.py", "cuda/test_values.py", "cuda/test_checkpoint.py"),
-    "two devices": ("2", "cupy_stand_in/over_two_devices.py", "cuda/test_device.py"),
+    "one device": ("1", "cupy_stand_in/over_one_device.py", "cupy_stand_in/over_kernels.py",
+                   "cupy_stand_in/over_custom_ops.py", "cuda/test_custom_ops.py",
+                   "cupy_stand_in/over_train.py", "cuda/test_device.py", "cuda/test_values.py",
+                   "cuda/test_checkpoint.py", "cuda/test_channel_norm.py",
+                   "cuda/test_hand_kernels.py", "cuda/test_explain.py"),
+    "suites": ("1", "cuda/test_kernels_suite.py", "cuda/test_benchmarks.py::test_rows",
+               "cuda/test_benchmarks.py::test_training_steps",
+               "cuda/test_benchmarks.py::test_chains_and_memory"),
+    "two devices": ("2", "cupy_stand_in/over_two_devices.py", "cuda/test_device.py",
+                    "cuda/test_custom_ops.py"),
 }  # fmt: skip
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(COMPILER is None, reason="no g++ to run kernels on the host with")
 @pytest.mark.parametrize("run", RUNS)
 def test_over_the_stand_in(run: str) -> None:
     """All of it passes, and none of it is skipped."""

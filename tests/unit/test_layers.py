@@ -24,6 +24,7 @@ FLOORS = {
     "utils": 7, "distributions": 7, "func": 7, "futures": 7, "profiler": 7, "compiler": 7,
     "serialization": 7, "types": 7, "multiprocessing": 7,
     "distributed": 8, "datasets": 8, "amp": 8, "testing": 8, "stubs": 8, "listing": 8,
+    "library": 8, "explanation": 8,
     "gpugrad": 9,
     # Users of the public names, which nothing below may import: `import gpugrad` loads no click.
     "models": 10, "compat": 10, "train": 10, "version": 10, "cli": 11, "__main__": 11,
@@ -32,7 +33,10 @@ FLOORS = {
 # CUDA's libraries, and the only files that may import them, inside a function: the package imports
 # and runs without any of them installed.
 CUDA_LIBRARIES = {"cuda", "cudnn", "cupy", "cupyx", "nvmath"}
-CUDA_FILES = {"backends/__init__.py", "backends/cupy.py", "backends/additions/linalg.py"}
+CUDA_FILES = {
+    "backends/__init__.py", "backends/cupy.py", "backends/additions/linalg.py",
+    "backends/nvidia/compile.py", "backends/nvidia/cublaslt.py", "backends/nvidia/cudnn_plans.py",
+}  # fmt: skip
 
 
 class Import(NamedTuple):

@@ -36,7 +36,8 @@ def test_wheel_and_sdist_hold_what_they_should(tmp_path: Path) -> None:
               for path in (ROOT / "gpugrad").rglob("*.py")}  # fmt: skip
     kernels = {f"gpugrad/kernels/{path.name}" for path in (ROOT / "kernels").iterdir()
                if path.suffix in {".py", ".cu", ".cuh", ".md"}}  # fmt: skip
-    assert python | kernels | {"gpugrad/py.typed"} <= names
+    shim = {f"gpugrad/testing/cuda_host.{end}" for end in ("cpp", "h")}
+    assert python | kernels | shim | {"gpugrad/py.typed"} <= names
     assert any(name.endswith(".pyi") for name in names)
     assert not {name for name in names if "__pycache__" in name or name.endswith("stale.pyi")}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"gpugrad"}

@@ -5,7 +5,8 @@ differentiation, so these three serve every order.  Images are worked on in grou
 patches in the cache; a [1x1] kernel needs no copy at all.  Patches of many floats in one or two
 dimensions are copied and added on the host by the compiled loops of ``backends.image_loops``.
 
-The result lies in memory as the input does, channels last included (``laid_as``).
+The result lies in memory as the input does, channels last included (``laid_as``).  On CUDA devices
+cuDNN goes first (``nvidia.cudnn_conv``).
 
 Settings: per spatial dimension ``stride``, ``padding`` (a pair, before and after) and ``dilation``.
 """
@@ -82,9 +83,16 @@ def laid_as(lib: Any, y: Any, *sources: Any) -> Any:
     """Images ``(n, c, *size)`` with channels last in memory if one of the sources has them so."""
     last, first = (0, *range(2, y.ndim), 1), (0, y.ndim - 1, *range(1, y.ndim - 1))
     for x in sources:
-        if x.ndim > 3 and not x.flags.c_contiguous and x.transpose(last).flags.c_contiguous:
+        if lies_last(x):
             return lib.ascontiguousarray(y.transpose(last)).transpose(first)
     return y
+
+
+def lies_last(x: Any) -> bool:
+    """Whether images ``(n, c, *size)`` of two or more dims have channels last in memory."""
+    if x.ndim <= 3 or x.flags.c_contiguous:
+        return False
+    return bool(x.transpose(0, *range(2, x.ndim), 1).flags.c_contiguous)
 
 
 def build(lib: Any) -> dict[str, Any]:
@@ -239,7 +247,10 @@ def build(lib: Any) -> dict[str, Any]:
         return summed(columns.__getitem__, shape, columns.dtype, kernel, stride, padding, dilation,
                       out)  # fmt: skip
 
-    return {
-        "convolution": convolution, "conv_input_grad": conv_input_grad,
-        "conv_weight_grad": conv_weight_grad, "im2col": im2col, "col2im": col2im,
-    }  # fmt: skip
+    own = {f.__name__: f for f in (convolution, conv_input_grad, conv_weight_grad)}
+    if lib is not np:
+        from gpugrad.backends.nvidia import cudnn_conv
+        from gpugrad.backends.nvidia.patches import over as with_kernels
+
+        own = cudnn_conv.over(lib, own) | with_kernels(lib, {"im2col": im2col, "col2im": col2im})
+    return {"im2col": im2col, "col2im": col2im, **own}

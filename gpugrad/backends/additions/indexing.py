@@ -3,8 +3,8 @@
 Everything that combines several values in one place goes through ``combine``, which works in an
 order fixed by the arguments.  On NumPy that is a compiled loop for many rows of floats, else
 ``ufunc.at`` (on flat arrays 1 ns an element, against 1.5 for ``bincount`` or 90 for sorting); on
-CuPy a sort and pairwise steps, as its own ``scatter_add`` uses atomics, which add in whatever order
-they come.
+CuPy the kernels of ``nvidia.segments``, as its own ``scatter_add`` uses atomics, which add in
+whatever order they come.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from gpugrad.backends import row_loops
 from gpugrad.backends.compiled import WORTH
+from gpugrad.backends.nvidia import segments
 from gpugrad.dtypes import HALVES
 from gpugrad.errors import IndexingError
 
@@ -55,6 +56,13 @@ def identity(reduce: str, dtype: Any) -> Any:
 def build(lib: Any) -> dict[str, Any]:
     """Functions of index arrays, in the positional order of the public ops of the same names."""
 
+    def sums_of(dtype: Any) -> Any:
+        """The dtype in which sums are kept; the kernels do that by themselves."""
+        return np.float32 if lib is np and dtype in _HALF_NP else dtype
+
+    def take(x: Any, index: Any, axis: int) -> Any:
+        return lib.take(x, index, axis=axis) if lib is np else segments.take(lib, x, index, axis)
+
     def checked(index: Any, size: int, dim: int, called: str, negative: bool = True) -> Any:
         """An index array without negatives; out of range raises (a mask passes as it is)."""
         if index.dtype.kind not in "biu":
@@ -93,11 +101,11 @@ def build(lib: Any) -> dict[str, Any]:
         good = [checked(i, input.shape[d], d, called, negative)
                 for i, d in zip(indices, dims, strict=True)]  # fmt: skip
         if len(good) == 1 and good[0].dtype.kind != "b":
-            return lib.take(input, good[0], axis=dims[0])
+            return take(input, good[0], dims[0])
         return input[full_key(good, dims)]
 
     def index_adjoint(g: Any, indices: Any, dims: tuple[int, ...], shape: tuple[int, ...]) -> Any:
-        out = lib.zeros(shape, np.float32 if g.dtype in _HALF_NP else g.dtype)
+        out = lib.zeros(shape, sums_of(g.dtype))
         good = [wrapped(i, shape[d]) for i, d in zip(indices, dims, strict=True)]
         return add_at(out, good, dims, g).astype(g.dtype, copy=False)
 
@@ -106,7 +114,7 @@ def build(lib: Any) -> dict[str, Any]:
                     out: Any = None) -> Any:  # fmt: skip
         good = [checked(i, input.shape[d], d, called, negative)
                 for i, d in zip(indices, dims, strict=True)]  # fmt: skip
-        if accumulate and input.dtype in _HALF_NP:
+        if accumulate and sums_of(input.dtype) != input.dtype:
             wide = index_write(input.astype(np.float32), values, good, dims, True)
             return wide.astype(input.dtype)
         out = input.copy() if out is None else out
@@ -167,11 +175,13 @@ def build(lib: Any) -> dict[str, Any]:
         good = checked(index, input.shape[dim], dim, called, negative)
         if index.size == 0:
             return lib.empty(index.shape, input.dtype)
-        return lib.take(input.reshape(-1), flat_places(good, input.shape, dim))
+        if lib is not np and _apart(input.shape, dim) == _apart(index.shape, dim):
+            return segments.take_each(lib, input, good, dim)
+        return take(input.reshape(-1), flat_places(good, input.shape, dim), 0)
 
     def gather_adjoint(g: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
         good = wrapped(index, shape[dim])
-        zeros = lib.zeros(shape, np.float32 if g.dtype in _HALF_NP else g.dtype)
+        zeros = lib.zeros(shape, sums_of(g.dtype))
         if good.size:
             places = flat_places(good, shape, dim).reshape(-1)
             combine(lib, lib.add, zeros.reshape(-1, 1), places, g.reshape(-1, 1))
@@ -214,6 +224,11 @@ def build(lib: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _apart(shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    """A shape without one of its dims."""
+    return (*shape[:dim], *shape[dim + 1 :])
+
+
 def _corner(src: Any, shape: tuple[int, ...]) -> Any:
     """The part of ``src`` that an index array of ``shape`` addresses; a number as it is."""
     if not getattr(src, "ndim", 0):
@@ -239,28 +254,5 @@ def combine(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
         if width != 1:
             places = (places[:, None] * width + np.arange(width)).reshape(-1)
         ufunc.at(out.reshape(-1), places, values.reshape(-1))
-    elif places.size:
-        combine_sorted(lib, ufunc, out, places, values)
-
-
-def combine_sorted(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
-    """``combine`` without ``ufunc.at``: equal places side by side, then combined in pairs.
-
-    The order of the additions depends on the arguments only; there are log2(most hits) steps.
-    """
-    order = lib.argsort(places, kind="stable")
-    places, values = places[order], values[order]
-    n = places.size
-    new = lib.concatenate([lib.ones(1, bool), places[1:] != places[:-1]])
-    starts = lib.flatnonzero(new)
-    counts = lib.diff(lib.concatenate([starts, lib.asarray([n])]))
-    segment = lib.cumsum(new) - 1
-    rank = lib.arange(n) - starts[segment]
-    left = counts[segment] - rank  # elements from here to the end of the segment
-    step, most = 1, int(counts.max())
-    while step < most:
-        here = lib.flatnonzero((rank % (2 * step) == 0) & (left > step))
-        values[here] = ufunc(values[here], values[here + step])
-        step *= 2
-    rows = places[starts]
-    out[rows] = ufunc(out[rows], values[starts])
+    else:
+        segments.combine(lib, ufunc.__name__, out, places, values)

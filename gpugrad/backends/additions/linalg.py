@@ -29,6 +29,21 @@ def vectors(a: Any, b: Any) -> bool:
     return b.ndim == 1 or (a.ndim - 1 == b.ndim and tuple(b.shape) == tuple(a.shape[:-1]))
 
 
+def added(product: Any, c: Any, beta: float, alpha: float) -> Any:
+    """``beta * c + alpha * product``, in the place of ``product``, which nobody else may have.
+
+    With ``beta == 0`` a NaN in ``c`` does not show.
+    """
+    product = product if alpha == 1 else product * alpha
+    if beta == 0:
+        return product
+    c = c if beta == 1 else c * beta
+    if c.dtype == product.dtype and product.ndim:
+        product += c
+        return product
+    return product + c
+
+
 def build(lib: Any) -> dict[str, Any]:
     """Products, factorisations and solvers for arrays of ``lib``."""
     multiply: Callable[[Any, Any], Any] = lib.matmul
@@ -42,6 +57,24 @@ def build(lib: Any) -> dict[str, Any]:
                 *a.shape[:-1], b.shape[-1]
             )
         return multiply(a, b)
+
+    def affine(c: Any, a: Any, b: Any, beta: float = 1, alpha: float = 1) -> Any:
+        """``beta * c + alpha * (a @ b)``, where ``c`` broadcasts to the product.
+
+        With ``beta == 0`` a NaN in ``c`` does not show.
+        """
+        return added(matmul(a, b), c, beta, alpha)
+
+    def affine_grads(g: Any, x: Any) -> tuple[Any, Any]:
+        """Gradients ``(out, in)`` of a weight and ``(..., out)`` of its bias, yet to be summed.
+
+        Args:
+            g: ``(..., out)``, the gradient of ``x @ weight.T + bias``.
+            x: ``(..., in)``.
+        """
+        rows = math.prod(g.shape[:-1])
+        flat = g.reshape(rows, g.shape[-1])
+        return matmul(flat.T, x.reshape(rows, x.shape[-1])), g
 
     def each(name: str, why: str, fn: Callable[..., Any], a: Any, *rest: Any) -> Any:
         """Call a routine of the library; name the matrix at fault if it refuses."""
@@ -202,7 +235,8 @@ def build(lib: Any) -> dict[str, Any]:
         return out
 
     return {
-        "matmul": matmul, "inv": inv, "solve": solve, "solve_triangular": solve_triangular,
+        "matmul": matmul, "affine": affine, "affine_grads": affine_grads,
+        "inv": inv, "solve": solve, "solve_triangular": solve_triangular,
         "cholesky": cholesky, "eigh": eigh, "svd": svd, "qr": qr, "cofactor": cofactor,
         "matrix_exp": matrix_exp, "pinv": pinv, "lstsq_svd": lstsq,
         "linalg_solve": linalg_solve, "linalg_cross": linalg_cross,

@@ -2,7 +2,8 @@
 
 Windows are walked place by place: one pass over the results per place in the kernel, each on a
 strided view, which needs no copy of the windows.  Averages go dimension by dimension.  On the host
-many floats in one or two dimensions go through the compiled loops of ``backends.image_loops``.
+many floats in one or two dimensions go through the compiled loops of ``backends.image_loops``, on
+CUDA devices floats through the kernels of ``nvidia.pooling``.
 """
 
 from __future__ import annotations
@@ -135,6 +136,11 @@ def build(lib: Any) -> dict[str, Any]:
             combine(lib, lib.add, found, places, values[:, None])
         return found.reshape(*g.shape[:2], *size)
 
+    def max_pool_grad(g: Any, index: Any, size: Sizes, kernel: Sizes, stride: Sizes,
+                      padding: Pairs, dilation: Sizes) -> Any:  # fmt: skip
+        """Gradient of ``max_pool``: the places say all, the windows are for those who gather."""
+        return add_places(g, index, size)
+
     def divided(x: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, include: bool,
                 divisor: int | None) -> Any:  # fmt: skip
         """Sums of windows divided by how many elements those have."""
@@ -190,7 +196,13 @@ def build(lib: Any) -> dict[str, Any]:
         best = x.argmax(-1)
         return lib.take_along_axis(lib.broadcast_to(places, x.shape), best[..., None], -1)[..., 0]
 
-    return {
-        "max_pool": max_pool, "take_places": take_places, "add_places": add_places,
-        "avg_pool": avg_pool, "avg_pool_grad": avg_pool_grad, "adaptive_places": adaptive_places,
+    own = {
+        "max_pool": max_pool, "max_pool_grad": max_pool_grad, "take_places": take_places,
+        "add_places": add_places, "avg_pool": avg_pool, "avg_pool_grad": avg_pool_grad,
+        "adaptive_places": adaptive_places,
     }  # fmt: skip
+    if lib is not np:
+        from gpugrad.backends.nvidia import pooling
+
+        own = own | pooling.over(lib, own)  # which keeps the array code for what it leaves
+    return own

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gpugrad.backends import philox
 
 
@@ -18,4 +20,9 @@ def build(lib: Any) -> dict[str, Any]:
         # where, not a product: a dropped inf or nan is 0
         return lib.where(u >= lib.float32(p), x * scale, x.dtype.type(0))
 
-    return {"philox_dropout": philox_dropout}
+    own = {"philox_dropout": philox_dropout}
+    if lib is not np:
+        from gpugrad.backends.nvidia import philox as kernels
+
+        own = own | kernels.over(lib, own)
+    return own

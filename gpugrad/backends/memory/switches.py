@@ -41,6 +41,11 @@ class Switches:
         """Whether some thread takes from a private pool."""
         return bool(self._private)
 
+    @property
+    def private_pool(self) -> PrivatePool | None:
+        """The private pool that this thread takes from now, if any."""
+        return self._private.current()
+
     def _watch(self) -> None:
         self._watched = bool(
             self._poison or self._private or self._fail_in is not None or self._site is not None

@@ -197,7 +197,8 @@ def _name(source: str, arch: str) -> str:
 
 def _compile(source: str, arch: str, what: str, name: str) -> Compiled:
     try:
-        from cuda.core import Program, ProgramOptions
+        with _memory.lock:  # two threads that import it at once may both meet half of it
+            from cuda.core import Program, ProgramOptions
     except ImportError as missing:
         raise DeviceError(
             f"compiling CUDA kernels needs cuda-core, which is not importable ({missing}); "

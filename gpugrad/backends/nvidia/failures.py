@@ -7,7 +7,7 @@ that is named is the one that failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from gpugrad.config import config
@@ -25,48 +25,38 @@ def is_late(error: BaseException) -> bool:
     return getattr(error, "status", None) in LATE and type(error).__name__.startswith("CUDA")
 
 
-def late(error: BaseException, what: str) -> KernelError:
-    """The error to raise for a late one, where ``what`` was done as it came up."""
+def late(error: BaseException, what: str, args: Iterable[Any] = ()) -> KernelError:
+    """The error to raise for a late one, which came up as ``what`` was done with ``args``."""
     if config.sync_debug:
-        told = f"{what}: failed on the device: {error}"
+        told = f"{what}: failed on the device: {error}{given(args)}"
     else:
         told = (
-            f"{what}: {error}; it, or work given to the device before it, failed: to learn which, "
-            "run again with GPUGRAD_SYNC_DEBUG=1 (or gpugrad.config.sync_debug = True)"
+            f"{what}: {error}{given(args)}; it, or work given to the device before it, failed: to "
+            "learn which, run again with GPUGRAD_SYNC_DEBUG=1 (or gpugrad.config.sync_debug = True)"
         )
     return KernelError(f"{told}. This process cannot use CUDA any more")
 
 
-def settle(cupy: Any, what: Callable[[], str]) -> None:
-    """Wait for the current stream, unless it is being captured, and raise what failed.
-
-    Raises:
-        KernelError: if work on the device failed; it begins with ``what()``.
-    """
+def settle(cupy: Any) -> None:
+    """Wait for the current stream, unless it is being captured; CuPy raises what failed."""
     stream = cupy.cuda.get_current_stream()
-    try:
-        if not stream.is_capturing():
-            stream.synchronize()
-    except Exception as error:
-        if is_late(error):
-            raise late(error, what()) from error
-        raise
+    if not stream.is_capturing():
+        stream.synchronize()
 
 
-def called(fn: Any, args: Iterable[Any]) -> str:
-    """A call in words: the function and what arrays it was given."""
-    code = getattr(fn, "__code__", None)
-    name = getattr(fn, "__name__", type(fn).__name__).rstrip("_")
-    # A plan of the tape has the op in the name of its "file".
-    where = getattr(code, "co_filename", "")
-    of = where[len("<gpugrad ") : -1] if where.startswith("<gpugrad ") else ""
-    return " ".join(filter(None, [of or name, shown(args)]))
+def name_of(fn: Any) -> str:
+    """What a function that a backend runs is called: an op, or the tape's plan for one."""
+    # Compiled text has no name of its own, but that of the op in place of a file's.
+    where = getattr(getattr(fn, "__code__", None), "co_filename", "")
+    if where.startswith("<gpugrad "):
+        return str(where[len("<gpugrad ") : -1])
+    return str(getattr(fn, "__name__", type(fn).__name__)).rstrip("_")
 
 
-def shown(args: Iterable[Any]) -> str:
-    """The arrays among arguments by dtype and shape, scalars by dtype and value."""
+def given(args: Iterable[Any]) -> str:
+    """The arrays among arguments by dtype and shape, scalars by type and value, in parentheses."""
     found = [_one(a) for a in args if hasattr(a, "dtype") or hasattr(a, "value")]
-    return f"({', '.join(found)})" if found else ""
+    return f" (given {', '.join(found)})" if found else ""
 
 
 def _one(a: Any) -> str:

@@ -24,7 +24,7 @@ _MOST_X, _MOST_YZ = 2**31 - 1, 2**16 - 1
 
 _lock = threading.Lock()
 _kernels: dict[tuple[str, str, int], Kernel] = {}
-_modules: dict[tuple[str, int], tuple[Any, Compiled]] = {}
+_modules: dict[tuple[str, int], Any] = {}
 _archs: dict[int, str] = {}
 
 
@@ -34,7 +34,7 @@ def kernel(source: str, name: str, what: str = "") -> Kernel:
     Args:
         source: CUDA C++ with any number of kernels; they share one module per device.
         name: the kernel's symbol, its name if it is ``extern "C"``.
-        what: what it is for, for errors: the op.
+        what: what it is for, for errors: the op.  A kernel keeps its first caller's words.
 
     Raises:
         KernelError: if it does not compile or load, or has no kernel of that name.
@@ -44,9 +44,11 @@ def kernel(source: str, name: str, what: str = "") -> Kernel:
     index = cuda.current() if backends.several else 0
     found = _kernels.get((source, name, index))
     if found is None:
+        built = compile.compiled(source, arch(index), what)  # threads may compile side by side
         with _lock:
-            found = _kernels.get((source, name, index)) or _load(source, name, what, index)
-            _kernels[source, name, index] = found
+            found = _kernels.get((source, name, index))
+            if found is None:
+                found = _kernels[source, name, index] = _load(source, name, what, index, built)
     return found
 
 
@@ -116,10 +118,10 @@ class Kernel:
             if shared > self._allowed:
                 self._allow(shared)
             self._function(grid, block, given, shared)
+            if config.sync_debug:
+                failures.settle(self._cupy)
         except Exception as error:
             raise self._failed(error, grid, block, args, shared) from error
-        if config.sync_debug:
-            failures.settle(self._cupy, lambda: f"{self._about()}{failures.shown(args)}")
 
     def _about(self) -> str:
         return f"{self._what}: kernel {self.name}" if self._what else f"kernel {self.name}"
@@ -148,9 +150,9 @@ class Kernel:
     def _failed(self, error: Exception, grid: tuple[int, ...], block: tuple[int, ...],
                 args: tuple[Any, ...], shared: int) -> Exception:  # fmt: skip
         if failures.is_late(error):
-            return failures.late(error, f"{self._about()}{failures.shown(args)}")
+            return failures.late(error, self._about(), args)
         told = (
-            f"{self._about()}{failures.shown(args)} could not be launched: {error}; grid {grid}, "
+            f"{self._about()}: could not be launched: {error}{failures.given(args)}; grid {grid}, "
             f"block {block}, {shared} bytes of dynamic shared memory, {self._needs()}"
         )
         return KernelError(f"{told}\n{_kept(self._source, told)}")
@@ -164,30 +166,30 @@ class Kernel:
 _CTYPES = (ctypes._SimpleCData, ctypes.Structure, ctypes.Union, ctypes.Array)
 
 
-def _load(source: str, name: str, what: str, index: int) -> Kernel:
+def _load(source: str, name: str, what: str, index: int, built: Compiled) -> Kernel:
     cupy = backends.cuda().library
-    module, found = _modules.get((source, index)) or _loaded(cupy, source, what, index)
-    _modules[source, index] = module, found
+    module = _modules.get((source, index))
+    if module is None:
+        module = _modules[source, index] = _module(cupy, source, what, index, built)
     try:
         function = module.get_function(name)
     except Exception as error:
-        has = f"it has {', '.join(sorted(found.usage))}" if found.usage else ""
-        told = f"{what or 'a kernel'}: no kernel {name!r} in its source: {error}; {has}"
+        has = f"; it has {', '.join(sorted(built.usage))}" if built.usage else ""
+        told = f"{what or 'a kernel'}: no kernel {name!r} in its source: {error}{has}"
         raise KernelError(f"{told}\n{_kept(source, told)}") from error
-    return Kernel(cupy, function, source, name, what, found.usage.get(name))
+    return Kernel(cupy, function, source, name, what, built.usage.get(name))
 
 
-def _loaded(cupy: Any, source: str, what: str, index: int) -> tuple[Any, Compiled]:
-    found = compile.compiled(source, arch(index), what)
+def _module(cupy: Any, source: str, what: str, index: int, built: Compiled) -> Any:
     module = cupy.cuda.function.Module()
     try:
-        module.load(found.image)
+        module.load(built.image)
     except Exception as error:
         if failures.is_late(error):
             raise failures.late(error, what or "loading a kernel") from error
         told = f"{what or 'a kernel'}: could not be loaded on cuda:{index}: {error}"
         raise KernelError(f"{told}\n{_kept(source, told)}") from error
-    return module, found
+    return module
 
 
 def _kept(source: str, why: str) -> str:

@@ -1,6 +1,7 @@
 """``torch.nn.attention``: switches among PyTorch's attention kernels, accepted for its programs.
 
-gpugrad has one implementation of attention, so the choice has no effect on the result.
+gpugrad takes cuDNN's kernel for what it can do (``backends.cudnn.enabled``) and products for the
+rest, so the choice has no effect.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class SDPBackend(enum.IntEnum):
 @contextmanager
 def sdpa_kernel(backends: SDPBackend | Sequence[SDPBackend],
                 set_priority: bool = False) -> Iterator[None]:  # fmt: skip
-    """Accept a choice of kernels for the block; it has no effect, as there is one implementation.
+    """Accept a choice of kernels for the block; it has no effect.
 
     Raises:
         ArgumentError: if ``backends`` is not a ``SDPBackend`` or a list of them.

@@ -1,3 +1,4 @@
+// needs: memory.cuh
 // The second stage of sums over rows: partial sums, one row per group of threads of the first stage,
 // added up in a fixed order.
 //
