@@ -3,7 +3,8 @@
 The list is made by ``gpugrad.testing.kernel_list``: what the registry's samples, the optimisers and
 the models ask for; and every file in ``kernels/``.  Each op's kernels are compiled for each
 architecture as usual sizes and aligned arrays want them; for the first architecture also in the
-forms that broadcast.  ``--all`` compiles every variant of all for each.  A line per architecture says how many there are and what they use.
+forms that broadcast.  ``--all`` compiles every variant of all for each.  A line per architecture
+says how many there are and what they use.
 """
 
 from __future__ import annotations
