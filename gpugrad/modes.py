@@ -13,7 +13,10 @@ from gpugrad.errors import ArgumentError
 
 
 class Recorder(Protocol):
-    """Something that watches ops go by: capture, anomaly mode, a profiler, a viewer."""
+    """Something that watches ops go by: capture, anomaly mode, a profiler, a viewer.
+
+    One with ``sees_kernels = True`` does without the ops of an update that is one kernel.
+    """
 
     def record(self, op: Any, inputs: tuple[Any, ...], settings: dict[str, Any],
                outputs: tuple[Any, ...]) -> None:  # fmt: skip
@@ -33,6 +36,12 @@ class _Modes(threading.local):
     clock: Callable[[], None] | None = None
     #: ``autocast(record, args, kwargs)`` gives the operands cast, or None to leave them alone.
     autocast: Callable[[Any, Any, Any], tuple[Any, Any] | None] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether one kernel may do the work of many ops: nobody has to see each (``Recorder``)."""
+        unseen = self.saved_hooks or self.inference or self.autocast is not None
+        return not unseen and all(getattr(r, "sees_kernels", False) for r in self.recorders)
 
     def settle(self) -> None:
         """Recompute ``plain`` after a switch was moved."""

@@ -7,6 +7,7 @@ alone, so that results repeat bit for bit, also on another device.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ _LONGEST = _FAR
 #: Registers of a thread that a row on chip may take: while many threads fit, and at most.
 _ROOMY, _TIGHT = 48, 80
 _MOST_THREADS = 512
+#: Columns of a row that a thread takes at most: the work on each is printed for itself.
+_LIGHT, _HEAVY = 64, 8
 #: Blocks of a kernel with sums over rows: each leaves partial sums, so there are not too many.
 _SUMMING = 512
 #: Rows of fewer blocks than this are split, in parts of so many columns, if only reductions remain.
@@ -76,17 +79,17 @@ def row_variant(writer: CudaWriter, columns: int, width: int, wide: bool, split:
         wide: whether offsets need 64 bits.
         split: whether rows are worked on in parts.
     """
-    words = max(writer.words(), 0.5)
+    words, most = max(writer.words(), 0.5), _HEAVY if writer.heavy else _LIGHT
     accesses = -(-columns // width)
     threads = 4
     while threads < _MOST_THREADS:
         packs = -(-accesses // threads)
-        if packs == 1 or (threads >= 32 and packs * width * words <= _ROOMY):
+        if packs == 1 or (threads >= 32 and packs * width <= min(_ROOMY / words, most)):
             break
         threads *= 2
     packs = -(-accesses // threads)
-    if packs * width * words > _TIGHT:
-        return Variant(width, wide, 2 * _MOST_THREADS, 0, split)
+    if packs * width > max(min(_TIGHT / words, most), width):
+        return Variant(width, wide, _MOST_THREADS * (1 if writer.heavy else 2), 0, split)
     return Variant(width, wide, threads, packs, split)
 
 
@@ -116,6 +119,7 @@ class DeviceTarget(Target):
 
     def build(self, trace: Trace, layout: Layout) -> Program:
         writer = CudaWriter(trace.outputs, layout)
+        writer.widest = widest(writer)
         made = Program(trace, layout, writer, writer.row_outputs, (), function={})
         return self.with_numbers(made, [plain(n) for n in writer.numbers])
 
@@ -144,9 +148,15 @@ class DeviceTarget(Target):
 
     def frame(self, shape: tuple[int, ...], arrays: Sequence[Any],
               wanted: Sequence[tuple[int, ...]] = ()) -> Frame | None:  # fmt: skip
-        if not all(a.size for a in arrays):
-            return None
-        if not all(a.flags.c_contiguous for a in arrays):
+        plain = whole = True
+        for a in arrays:
+            if not a.size:
+                return None
+            plain = plain and a.flags.c_contiguous
+            whole = whole and a.shape == shape
+        if plain and whole and not wanted:
+            return Frame(1, math.prod(shape), ("full",) * len(arrays), (), arrays, shape)
+        if not plain:
             wanted = ()
             order = dense_order(shape, arrays)
             if order is None:
@@ -238,19 +248,23 @@ class DeviceTarget(Target):
 
     def _width(self, program: Program, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         """Elements per access that all addresses allow: the widest or one."""
-        layout = program.layout
-        width = widest(program.printed)
-        read = [a for a, k in zip(inputs, layout.reads) if k in ("full", "column")]
-        for a in (*read, *[o for o in outputs if type(o) is not Sums]):
-            if self.address(a) % min(width * a.itemsize, _ACCESS):
-                return 1
+        width: int = program.printed.widest
+        if width > 1:
+            reads, address = program.layout.reads, self.address
+            for a, read in zip(inputs, reads):
+                # Narrower arrays need less than this; memory from the pool has more.
+                if address(a) % _ACCESS and read in ("full", "column"):
+                    return 1
+            for o in outputs:
+                if type(o) is not Sums and address(o) % _ACCESS:
+                    return 1
         return width
 
     def variant_of_rows(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
                         outputs: Sequence[Any]) -> tuple[Variant, int]:  # fmt: skip
         """The variant for these arrays, and in how many parts a row is worked on."""
         writer, layout = program.printed, program.layout
-        width = 1 if columns % widest(writer) else self._width(program, inputs, outputs)
+        width = 1 if columns % writer.widest else self._width(program, inputs, outputs)
         parts = 1
         if writer.splits and rows < _FEW:
             parts = min(-(-columns // _PART), _MOST_PARTS)

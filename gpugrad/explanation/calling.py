@@ -65,10 +65,6 @@ def explain(fn: Any, *args: Any, backward: bool | None = None, arch: str | None 
     watch = Watch(backend, scratch=isinstance(fn, Optimizer))
     with watching(watch):
         result = call(*args, **kwargs)
-    if watch.scratch and not any(isinstance(s, Kernel) for s in watch.steps):
-        watch = Watch(backend, scratch=True, opens=True)  # it is array code: op by op, then
-        with watching(watch):
-            result = call(*args, **kwargs)
     outs = [v for v in flatten(result)[0] if isinstance(v, Tensor)]
     minimum = {"forward": _least(watch, given, outs)}
     smooth = [t for t in outs if t.requires_grad]

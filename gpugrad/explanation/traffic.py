@@ -68,20 +68,22 @@ def passes(program: Program, variant: Variant) -> dict[int, int]:
             if i in streamed else 1 for i in sorted(used)}  # fmt: skip
 
 
-def of_table(program: Program, lengths: Any, tables: Sequence[Any]) -> Traffic:
+def of_table(program: Program, given: Sequence[Any]) -> Traffic:
     """The traffic of a kernel that works on arrays of a table.
 
     Args:
         program: of a layout with ``table``.
-        lengths: elements of each row.
-        tables: what the kernel is given to find the rows by.
+        given: the table and the elements of each row, in either order; then an output that is no
+            array of the table.
     """
     layout = program.layout
-    elements = int(lengths.sum())
-    minimum = elements * layout.held[0].itemsize * (
-        len(passes(program, Variant())) + len(layout.stored)
+    written = sum(a.nbytes for a in given[2:])
+    (lengths,) = (a for a in given[:2] if a.ndim == 1)
+    arrays = len(layout.into) + sum(
+        layout.reads[i] == "full" for i in passes(program, Variant())
     )  # fmt: skip
-    return Traffic(minimum + sum(int(t.nbytes) for t in tables), minimum)
+    minimum = int(lengths.sum()) * layout.held[0].itemsize * arrays + written
+    return Traffic(minimum + sum(int(a.nbytes) for a in given[:2]), minimum)
 
 
 def of_kernel(program: Program, variant: Variant, rows: int, arrays: Sequence[Any],

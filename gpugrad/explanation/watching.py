@@ -20,7 +20,7 @@ from gpugrad.backends.nvidia.launch import kernel
 from gpugrad.codegen.cuda import Variant
 from gpugrad.codegen.device import DeviceTarget, Sums, describe, prelude
 from gpugrad.codegen.target import TARGETS, Program
-from gpugrad.explanation import timing
+from gpugrad.explanation import by_hand, timing
 from gpugrad.explanation.behind import runner
 from gpugrad.explanation.report import Kernel, Other
 from gpugrad.explanation.traffic import (
@@ -34,10 +34,6 @@ from gpugrad.explanation.traffic import (
 )
 from gpugrad.modes import _Switch, modes, recording
 from gpugrad.op import Op
-from gpugrad.optim.hooks import (
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
 from gpugrad.tape.plan import HALF_NP
 from gpugrad.tensor import Tensor
 from gpugrad.testing.device_on_host import using
@@ -56,7 +52,6 @@ class Watch(DeviceTarget):
         backend: the device's; None for NumPy arrays in place of a device's.
         scratch: whether the call works on copies that nobody looks at, so that an update need not
             happen, or may happen often.
-        opens: whether the ops in an optimiser's step are noted, which then run one by one.
 
     Attributes:
         steps: what was noted.
@@ -66,17 +61,17 @@ class Watch(DeviceTarget):
         outside: arrays of tensors that ops read and no op made.
     """
 
-    def __init__(self, backend: Any = None, scratch: bool = False, opens: bool = False) -> None:
+    sees_kernels = True
+
+    def __init__(self, backend: Any = None, scratch: bool = False) -> None:
         super().__init__(backend or _host())
-        self.real, self.scratch, self.opens = backend is not None, scratch, opens
+        self.real, self.scratch = backend is not None, scratch
         self.steps: list[Kernel | Other] = []
         self.phase, self.launched = "forward", False
         self.ran: Program | None = None
         self.outside: dict[int, Any] = {}
         self._made: set[int] = set()
         self._muted = False
-        #: Names of kernels whose work ops do after all.
-        self._declined: set[str] = set()
 
     def address(self, array: Any) -> int:
         return super().address(array) if self.real else int(array.ctypes.data)
@@ -92,7 +87,7 @@ class Watch(DeviceTarget):
 
     def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
             outputs: Sequence[Any], dims: Any = None) -> bool:  # fmt: skip
-        if self._muted or program.name in self._declined:
+        if self._muted:
             return False
         done, self.ran = super().run(program, rows, columns, inputs, outputs, dims), program
         if self.real:
@@ -104,15 +99,21 @@ class Watch(DeviceTarget):
 
     def columns(self, program: Program, rows: int, columns: int, array: Any,
                 outputs: Sequence[Any]) -> bool:  # fmt: skip
-        if self._muted or program.name in self._declined:
+        if self._muted:
             return False
         return super().columns(program, rows, columns, array, outputs) and self.real
 
     def run_table(self, program: Program, table: Any, lengths: Any) -> bool:
-        done = super().run_table(program, table, lengths) and (self.real or self.scratch)
-        if not done:
-            self._declined.add(program.name)
-        return done
+        super().run_table(program, table, lengths)
+        if not (self.real or self.scratch):
+            by_hand.update(program, table, lengths)
+        return True
+
+    def reduce_table(self, program: Program, table: Any, lengths: Any) -> Any:
+        out = super().reduce_table(program, table, lengths)
+        if not self.real:
+            by_hand.reduce(program, table, lengths, out)
+        return out
 
     def instead(self) -> AbstractContextManager[None]:
         return self._mute()
@@ -135,7 +136,9 @@ class Watch(DeviceTarget):
             traffic, name = of_arrays(parts, self.address), noted.what
             phase = self.steps[-1].phase if self.steps else phase
         elif program.layout.table:
-            traffic, name, phase = of_table(program, args[-1], args[-2:]), program.name, "update"
+            given = [a for a in args if type(a) is self.array_type]
+            traffic, name = of_table(program, given), program.name
+            phase = "update" if program.layout.into else phase
         else:
             arrays = _arrays(program, variant, args)
             rows = int(args[0]) if program.printed.kind == "rows" else 1
@@ -176,7 +179,9 @@ class Watch(DeviceTarget):
         if self._muted:
             return
         if not (self.launched or getattr(op, "view", False)) and any(a.size for a in made):
-            self.other(op.name, runner(getattr(op, "fn", None)), [*read, *made])
+            by = runner(op.fn) if isinstance(op, Op) else "its own code"  # of a custom op
+            phase = "update" if isinstance(op, Op) and op.home == "optim" else ""
+            self.other(op.name, by, [*read, *made], phase)
         node = next((t._node for t in outputs if t._node is not None), None)
         if node is not None and isinstance(op, Op):
             self._watch(node)
@@ -191,31 +196,31 @@ class Watch(DeviceTarget):
         """Let a node tell if its rule ran without a kernel, and what was done around it."""
 
         def before(g: Any) -> None:
-            if self in modes.recorders and node.op.half == "f32":
-                for a in arrays_of(g, self.array_type):
-                    if a.dtype in HALF_NP:  # the tape hands it to the rule as float32
-                        self._fitted("gradient as float32", "astype", 3 * extent(a))
             self.launched = False
 
         def after(made: Any, g: Any) -> None:
             if self not in modes.recorders:
                 return
-            arrays = arrays_of((*g, *made), self.array_type)
-            old = {self.address(root_of(a)) for a in arrays_of(g, self.array_type)}
-            fresh = any(self.address(root_of(a)) not in old
-                        for a in arrays_of(made, self.array_type))  # fmt: skip
-            if not self.launched and fresh and not node.op.view:
-                rules = [r.fn for r in node.op.rules.values()]
-                self.other(node.name(), runner(*rules), arrays, "backward")
-            summed = _summed(self.ran) if self.launched else ()
+            gs, kind = arrays_of(g, self.array_type), self.array_type
+            results = arrays_of(made, kind)
+            old = {self.address(root_of(a)) for a in gs}
+            if not self.launched and not node.op.view:
+                if node.op.half == "f32":
+                    for a in gs:
+                        if a.dtype in HALF_NP:  # the rule gets it as float32
+                            self._fitted("gradient as float32", "astype", 3 * extent(a))
+                if any(self.address(root_of(a)) not in old for a in results):
+                    rules = [r.fn for r in node.op.rules.values()]
+                    self.other(node.name(), runner(*rules), [*gs, *results], "backward")
+            summed = _summed(self.ran) if self.launched else set()
             for i, (edge, slot, t) in enumerate(zip(node.edges, node.slots or repeat(0), made)):
-                if edge is None or t is None or type(t._array) is not self.array_type:
+                if edge is None or t is None or type(t._array) is not kind or i in summed:
                     continue
                 shape, dtype = (edge.shape, edge.dtype) if edge.outs is None else edge.outs[slot]
                 size, wanted = t._array.nbytes, math.prod(shape) * dtype.itemsize
-                if t._array.shape != shape and i not in summed:  # the tape adds it up, or casts it
+                if t._array.shape != shape:  # the tape adds it up, or casts it
                     self._fitted("gradient added up where broadcast", "sum", size + wanted)
-                elif t._array.dtype != dtype:
+                elif t._array.dtype != dtype and not self.launched:
                     self._fitted(f"gradient as {dtype.name}", "astype", size + wanted)
             self.launched = False
 
@@ -225,24 +230,6 @@ class Watch(DeviceTarget):
     def _fitted(self, name: str, function: str, size: int) -> None:
         by = f"array code ({function})"
         self.steps.append(Other(name, "backward", by, Traffic(size, size)))
-
-    # ---- optimisers ------------------------------------------------------------------------
-
-    def step_begins(self, optimizer: Any, *_: Any) -> None:
-        """Take the recorder away: with one, a step runs op by op instead of by one kernel."""
-        self._before = modes.recorders, modes.clock, self.phase, len(self.steps)
-        self.phase = "update"
-        if not self.opens:
-            modes.recorders, modes.clock = (), None
-            modes.settle()
-
-    def step_ends(self, optimizer: Any, *_: Any) -> None:
-        """Put it back."""
-        modes.recorders, modes.clock, self.phase, count = self._before
-        modes.settle()
-        self._declined.clear()
-        if len(self.steps) == count:
-            self.other(f"{type(optimizer).__name__}.step", "array code", (), "update")
 
 
 @dataclass(slots=True)
@@ -267,10 +254,8 @@ class _Noted:
             def once(*given: Any) -> None:
                 loaded.launch(grid, block, given, shared)
 
-            cupy, table = self.watch.backend.library, False
-            if self.program is not None:
-                table = self.program.layout.table
-            if table and not self.watch.scratch:
+            cupy = self.watch.backend.library
+            if self.program is not None and self.program.layout.into and not self.watch.scratch:
                 seconds = timing.median(cupy, once, args, 1)  # an update must not be repeated
             else:
                 once(*args)
@@ -292,8 +277,6 @@ def watching(watch: Watch) -> Iterator[None]:
         stack.enter_context(_placed(watch) if watch.real else using(watch))
         stack.enter_context(recording(watch))
         stack.enter_context(_Switch(clock=watch.begin))
-        stack.enter_context(register_optimizer_step_pre_hook(watch.step_begins))
-        stack.enter_context(register_optimizer_step_post_hook(watch.step_ends))
         yield
 
 
@@ -322,7 +305,7 @@ def _summed(program: Program | None) -> set[int]:
 
 def _outputs(program: Program, variant: Variant) -> int:
     """How many arrays a kernel writes; none that it is told by a table."""
-    if program.layout.table:
+    if program.layout.into:
         return 0
     return len(program.printed.reductions if variant.split else program.layout.stored)
 

@@ -250,7 +250,7 @@ def move(op: Op, sets: list[tuple[Any, ...]], settings: dict[str, Any]) -> None:
         for i in places:
             check_writable(op.name, operands[i])
     site = caller_site()
-    if modes.plain:
+    if modes.whole:
         arrays = [[t._array for t in operands] for operands in sets]
         target = TARGETS[type(arrays[0][0])]
         if target and overwrite(target, op, arrays, places, {**op.settings, **settings}):

@@ -206,6 +206,8 @@ class _Any:
     def __init__(self, words: float) -> None:
         self._words = words
 
+    heavy = False
+
     def words(self) -> float:
         return self._words
 
@@ -221,7 +223,8 @@ def test_every_column_has_a_thread(columns: int, width: int, words: float) -> No
     if v.packs:
         assert v.threads * v.packs * width >= columns
         assert v.threads * (v.packs - 1) * width < columns
-        assert v.packs * width * words <= 80
+        assert v.packs == 1 or v.packs * width * words <= 80
+        assert v.packs == 1 or v.packs * width <= 64
 
 
 def test_a_wrong_grid_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

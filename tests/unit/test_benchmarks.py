@@ -166,6 +166,32 @@ def test_every_row_of_jax_agrees(engine, monkeypatch):
         assert float(theirs()) == pytest.approx(ours().item(), rel=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.torch
+def test_every_row_is_compiled_anew(monkeypatch):
+    """torch.compile gives up on a function after eight shapes, and would be timed eagerly."""
+    import torch
+
+    from benchmarks import rows
+    from benchmarks.engines import Engine
+
+    engine, compiled = Engine("torch.compile", "cpu"), []
+
+    def backend(graph, inputs):
+        compiled.append(tuple(inputs[0].shape))
+        return graph.forward
+
+    monkeypatch.setattr(engine, "compiled", lambda fn: torch.compile(fn, backend=backend))
+
+    def shared(x):
+        return x * 2
+
+    for n in range(2, 14):
+        row = rows.Row("x", lambda e, s, n=n: rows.Work(lambda: e.compiled(shared)(e.normal(n))))
+        rows.measure(row, [engine], 0.0)
+    assert compiled == [(n,) for n in range(2, 14)]
+
+
 def test_results_that_differ_are_told(engine):
     """Of two engines it is ours that is told, of more the odd one."""
     from benchmarks import rows

@@ -221,6 +221,50 @@ def test_a_step_is_one_kernel_and_changes_nothing(kind: Any, arrays: int) -> Non
     assert params[0].grad is None
 
 
+UPDATES: dict[str, Any] = {
+    "AdamW": lambda ps: gg.optim.AdamW(ps, lr=0.1, weight_decay=0.1, amsgrad=True).step,
+    "SGD": lambda ps: gg.optim.SGD(ps, lr=0.1, momentum=0.9, nesterov=True).step,
+    "RMSprop": lambda ps: gg.optim.RMSprop(ps, lr=0.1, centered=True, momentum=0.5).step,
+    "Rprop": lambda ps: gg.optim.Rprop(ps, lr=0.1).step,
+    "Adamax": lambda ps: gg.optim.Adamax(ps, lr=0.1).step,
+    "clipping": lambda ps: lambda: gg.nn.utils.clip_grad_norm_(ps, 0.5),
+}
+
+
+@pytest.mark.parametrize("dtype", [gg.float32, gg.float16, gg.float64])
+@pytest.mark.parametrize("name", UPDATES)
+def test_updates_inside_a_call_happen(name: str, dtype: Any) -> None:
+    """Kernels over tables of pointers are computed by hand, as array code computes them."""
+
+    def some() -> list[Any]:
+        made = [drawn(20, 7, dtype=dtype), drawn(30, dtype=dtype)]
+        for i, p in enumerate(made):
+            p.grad = drawn(*p.shape[::-1], 1, grad=False, dtype=dtype).reshape(p.shape) * (i + 1)
+        return made
+
+    plain, watched = some(), some()
+    step, seen = UPDATES[name](plain), UPDATES[name](watched)
+    want, got = step(), seen()
+    for p, q in zip(plain, watched, strict=True):  # in the second step they remember the first
+        p.grad, q.grad = p.grad * -0.5, q.grad * -0.5
+    want = step()
+    kept: list[Any] = []
+    found = gg.explain(lambda: kept.append(seen()))
+    (got,) = kept
+    tables = [k for k in found.kernels if "const* __restrict__ x" in k.source]
+    assert [k.name.rpartition(".")[2] for k in tables] == {
+        "AdamW": ["amsgrad_step"], "SGD": ["sgd_momentum_step"], "Rprop": ["rprop_step"],
+        "RMSprop": ["rmsprop_centered_momentum_step"], "Adamax": ["adamax_step"],
+        "clipping": ["sums of squares", "scale_step"],
+    }[name]  # fmt: skip
+    bound = 2e-3 if dtype is gg.float16 else 1e-5
+    for a, b in zip(plain, watched, strict=True):
+        assert a.detach().double().allclose(b.detach().double(), rtol=bound, atol=bound)
+        assert a.grad.double().allclose(b.grad.double(), rtol=bound, atol=bound)
+    if want is not None:
+        assert want.double().allclose(got.double(), rtol=bound)
+
+
 def test_an_optimiser_of_array_code_is_told_op_by_op() -> None:
     """Muon multiplies matrices."""
     (step,) = gg.explain(gg.optim.Muon([drawn(8, 8)])).steps
@@ -284,8 +328,12 @@ def test_gradients_that_meet_and_casts_around_kernels() -> None:
                 if s.name == "gradients added up")  # fmt: skip
     assert added.traffic.moved == 2 * 3 * x.nbytes
     half = drawn(4, 64, dtype=gg.bfloat16)
-    steps = {s.name: s.traffic.moved for s in gg.explain(F.gelu, half).steps}
+    assert gg.explain(F.gelu, half).traffic("backward") == Traffic(*(3 * half.nbytes,) * 2)
+    steps = {s.name: s.traffic.moved for s in gg.explain(gg.logcumsumexp, half, 1).steps}
     assert steps["gradient as float32"] == steps["gradient as bfloat16"] == 3 * half.nbytes
+    wide = gg.explain(lambda x, y: x + y, drawn(3, 4, 32), drawn(1, 4, 1))
+    (summed,) = (s for s in wide.steps if s.name == "gradient added up where broadcast")
+    assert summed.traffic.moved == 4 * (3 * 4 * 32 + 4)
 
 
 def test_without_and_with_backward() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gpugrad import dtypes
 from gpugrad.codegen.cuda.elements import Elements
 from gpugrad.codegen.cuda.rows import Rows
 from gpugrad.codegen.cuda.spelling import Variant
@@ -17,6 +18,8 @@ class CudaWriter(Elements, Rows):
 
     Attributes:
         kind: ``"flat"``, ``"rows"`` or ``"table"``.
+        heavy: whether an element takes much code and many registers: float64, powers.
+        widest: elements per access where all addresses allow; set by who chooses variants.
 
     Raises:
         NotSupportedError: for what has no spelling in C++, or rows that are read by strides.
@@ -24,6 +27,9 @@ class CudaWriter(Elements, Rows):
 
     def __init__(self, outputs: Sequence[Expr], layout: Layout) -> None:
         super().__init__(outputs, layout)
+        self.widest = 1
+        doubles = any(n.dtype is dtypes.float64 for n in (*self.order, *self.outputs))
+        self.heavy = doubles or not self.called.isdisjoint({"pow", "powf"})
         rows = self.reductions or any(layout.summed) or any(self.row_outputs)
         self.kind = "rows" if rows else "table" if layout.table else "flat"
         if rows and "strided" in layout.reads:
