@@ -1,30 +1,43 @@
 """Suite ``kernels``: what generated kernels are for, forward and backward, in ms.
 
-Engines take turns in one process; medians after a warm-up, in which kernels are compiled.  The
-column ``copy`` is a roof: the least bytes that the work must read and write, at the speed at which
-one thread of NumPy copies a large array in the same run.
+The column ``copy`` is a roof: the least bytes that the work must read and write, at the speed of
+a large copy in the same run.  Forward reads x and writes y, backward reads x (or y) and the
+gradient and writes one: five arrays.  A cross entropy reads its scores and writes their gradient;
+a sum reads its input and writes the gradient; AdamW reads four arrays and writes three.
 """
 
 from __future__ import annotations
 
-import importlib
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
+from benchmarks import jax_rows
+from benchmarks.engines import Engine
+from benchmarks.rows import Row, Work
 
-from benchmarks.timing import median_ms
-
-MATRIX = (4096, 4096)
-TENSORS, SIDE = 64, 512
-_ROWS = ("GELU written out (gpugrad.fuse), 16M", "softmax 4096x4096", "layer_norm 4096x4096",
-         "AdamW 64x256K (torch fused), the update")  # fmt: skip
+_BYTES = {"float32": 4, "bfloat16": 2}
 
 
-def _tensor(torch: Any, *shape: int, seed: int = 0) -> Any:
-    values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-    return torch.from_numpy(values)
+@dataclass(frozen=True)
+class Sizes:
+    """Shapes of the rows on one kind of device."""
+
+    matrix: tuple[int, int]
+    scores: tuple[int, int]
+    summed: tuple[int, int]
+    tensors: int
+    elements: int
+    dtypes: tuple[str, ...]
+
+
+SIZES = {
+    "cpu": Sizes((4096, 4096), (1024, 50304), (4096, 4096), 64, 256 << 10, ("float32",)),
+    "cuda": Sizes((16384, 4096), (8192, 50304), (8192, 8192), 256, 1 << 20,
+                  ("float32", "bfloat16")),
+}  # fmt: skip
 
 
 def gelu(torch: Any) -> Callable[[Any], Any]:
@@ -32,8 +45,8 @@ def gelu(torch: Any) -> Callable[[Any], Any]:
     return lambda x: 0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))
 
 
-def _there_and_back(torch: Any, fn: Callable[[Any], Any]) -> Callable[[], Any]:
-    x, g = _tensor(torch, *MATRIX).requires_grad_(), _tensor(torch, *MATRIX, seed=1)
+def there_and_back(engine: Engine, fn: Callable[[Any], Any], x: Any, g: Any) -> Callable[[], Any]:
+    """Forward and backward; the gradient is the result."""
 
     def step() -> Any:
         x.grad = None
@@ -43,58 +56,59 @@ def _there_and_back(torch: Any, fn: Callable[[Any], Any]) -> Callable[[], Any]:
     return step
 
 
-def _adamw(torch: Any, **settings: Any) -> Callable[[], Any]:
-    parameters = [_tensor(torch, SIDE, SIDE, seed=i).requires_grad_() for i in range(TENSORS)]
-    for i, p in enumerate(parameters):
-        p.grad = _tensor(torch, SIDE, SIDE, seed=-i - 1 + 2**20)
-    optimizer = torch.optim.AdamW(parameters, **settings)
+def _matrix(name: str, shape: tuple[int, int], dtype: str, engine: Engine, seed: int) -> Work:
+    f = engine.functional
+    x = engine.normal(*shape, dtype=dtype, seed=2 * seed, grad=True)
+    if name == "cross_entropy":
+        classes = engine.whole(shape[1], shape[0], seed=seed)
+        fn = engine.compiled(lambda x: f.cross_entropy(x, classes))
+        return Work(there_and_back(engine, fn, x, None), engine.size([x]))
+    fns: dict[str, Callable[[], Callable[[Any], Any]]] = {
+        "gelu": lambda: engine.fused(gelu(engine.torch)),
+        "softmax": lambda: engine.compiled(lambda x: f.softmax(x, -1)),
+        "layer_norm": lambda: engine.compiled(lambda x: f.layer_norm(x, (shape[1],))),
+        "sum": lambda: engine.compiled(lambda x: x.sum(0)),
+    }
+    out = (shape[1],) if name == "sum" else shape
+    g = engine.normal(*out, dtype=dtype, seed=2 * seed + 1)
+    return Work(there_and_back(engine, fns[name](), x, g), engine.size([x, g]))
+
+
+def _adamw(sizes: Sizes, engine: Engine, seed: int) -> Work:
+    torch, wanted = engine.torch, range(sizes.tensors)
+    weights = [engine.normal(sizes.elements, seed=seed + i, grad=True) for i in wanted]
+    for i, p in enumerate(weights):
+        p.grad = engine.normal(sizes.elements, seed=seed + i + sizes.tensors)
+    optimizer = torch.optim.AdamW(weights, fused=True)
 
     def step() -> Any:
         optimizer.step()
-        return parameters[0].detach()
+        return weights[0].detach()
 
-    return step
-
-
-def _calls(torch: Any) -> dict[str, Callable[[], Any]]:
-    """Per row what is timed."""
-    f = importlib.import_module(f"{torch.__name__}.nn.functional")
-    ours = torch.__name__ == "gpugrad"
-    written_out = torch.fuse(gelu(torch)) if ours else gelu(torch)
-    calls = (
-        _there_and_back(torch, written_out),
-        _there_and_back(torch, lambda x: f.softmax(x, -1)),
-        _there_and_back(torch, lambda x: f.layer_norm(x, (MATRIX[1],))),
-        _adamw(torch, **({} if ours else {"fused": True})),
-    )
-    return dict(zip(_ROWS, calls, strict=True))
+    return Work(step, 4 * engine.size(weights))
 
 
-def _copies(seconds: float) -> dict[str, float]:
-    """The roof of each row, in ms: arrays that must be read or written, two to a copy."""
-    a = np.ones(MATRIX, np.float32)
-    b = np.empty_like(a)
-    one = median_ms({"copy": lambda: np.copyto(b, a)}, seconds)["copy"]
-    share = TENSORS * SIDE * SIDE / prod(MATRIX)
-    # Forward reads x and writes y; backward reads g and x (or y), and writes the gradient.
-    return dict(zip(_ROWS, (2.5 * one, 2.5 * one, 2.5 * one, 3.5 * one * share), strict=True))
-
-
-def run(against: list[str], repeats: int, threads: int) -> list[dict[str, Any]]:
-    """All rows of the suite; ``repeats`` is in tenths of a second per engine and row."""
-    made = {name: _calls(importlib.import_module(name)) for name in ("gpugrad", *against)}
-    if "torch" in made:
-        torch = importlib.import_module("torch")
-        compiled = torch.compile(gelu(torch))
-        made["torch.compile"] = {_ROWS[0]: _there_and_back(torch, compiled)}
-    roofs = _copies(repeats / 10)
-    rows: list[dict[str, Any]] = []
-    for what in _ROWS:
-        steps = {name: calls[what] for name, calls in made.items() if what in calls}
-        values = {name: step().numpy() for name, step in steps.items()}
-        for name, value in values.items():
-            if not np.allclose(values["gpugrad"], value, rtol=1e-3, atol=1e-4):
-                raise RuntimeError(f"{what}: {name} and gpugrad do not agree")
-        found = {**median_ms(steps, repeats / 10), "copy": roofs[what]}
-        rows += [{"what": f"{what}: ms", "engine": k, "value": v} for k, v in found.items()]
-    return rows
+def rows(device: str) -> list[Row]:
+    """All rows of the suite."""
+    s = SIZES[device]
+    square, classes = "{}x{}".format(*s.matrix), "{}x{}".format(*s.scores)
+    # Per row: name, title, shape, and how many such arrays are read and written.
+    wanted = [
+        ("gelu", f"GELU written out (fuse), {prod(s.matrix) >> 20}M", s.matrix, 5),
+        ("layer_norm", f"layer_norm {square}", s.matrix, 5),
+        ("softmax", f"softmax {square}", s.matrix, 5),
+        ("cross_entropy", f"cross_entropy {classes}", s.scores, 2),
+        ("sum", "sum over rows {}x{}".format(*s.summed), s.summed, 2),
+    ]
+    found = [
+        Row(f"{title} {dtype}", functools.partial(_matrix, name, shape, dtype),
+            functools.partial(jax_rows.matrix, name, shape, dtype),
+            arrays * prod(shape) * _BYTES[dtype], dtype)
+        for name, title, shape, arrays in wanted
+        for dtype in (("float32",) if name == "sum" else s.dtypes)
+    ]  # fmt: skip
+    moved = 7 * 4 * s.tensors * s.elements
+    found.append(Row(f"AdamW {s.tensors}x{s.elements >> 10}K, the update (torch: fused)",
+                     functools.partial(_adamw, s),
+                     functools.partial(jax_rows.adamw, s.tensors, s.elements), moved))  # fmt: skip
+    return found

@@ -5,13 +5,13 @@
 - seconds of ``import``; size of the wheel.
 
 Peers run the same loop in the same process.  A number is the median of the repeats; the chains of
-all engines take turns, so that a slow minute of the machine hits each alike.
+all engines take turns, so that a slow minute of the machine hits each alike.  On a GPU the chains
+end when the device is done, and the deepest is left out; the other rows do not depend on it.
 """
 
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import statistics
 import subprocess
@@ -21,18 +21,23 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.engines import Engine, Jax
+from benchmarks.rows import record
+
 ROOT = Path(__file__).resolve().parent.parent
 DEPTHS = (1_000, 100_000, 1_000_000)
 
 
-def chain(engine: Any, x: Any, one: Any, depth: int) -> tuple[float, float, float]:
+def chain(engine: Engine, x: Any, one: Any, depth: int) -> tuple[float, float, float]:
     """Seconds of forward, backward and freeing of one chain."""
     start = time.perf_counter()
     y = x
     for _ in range(depth):
         y = y * x
+    engine.wait()
     built = time.perf_counter()
     y.backward(one)
+    engine.wait()
     done = time.perf_counter()
     del y
     freed = time.perf_counter()
@@ -40,31 +45,28 @@ def chain(engine: Any, x: Any, one: Any, depth: int) -> tuple[float, float, floa
     return built - start, done - built, freed - done
 
 
-def per_op(names: list[str], repeats: int) -> list[dict[str, Any]]:
+def per_op(engines: list[Engine], repeats: int) -> list[dict[str, Any]]:
     """us per op of every engine at every depth."""
-    engines = {}
-    for name in names:
-        engine = importlib.import_module(name)
-        x = engine.ones(4)
-        x.requires_grad_()
-        engines[name] = (engine, x, engine.ones(4))
+    leaves = {}
+    for engine in engines:
+        x = engine.torch.ones(4, device=engine.device)
+        leaves[engine.name] = (x.requires_grad_(), engine.torch.ones(4, device=engine.device))
     rows = []
-    for depth in DEPTHS:
-        times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+    for depth in DEPTHS[:2] if engines[0].cuda else DEPTHS:
+        times: dict[str, list[tuple[float, float, float]]] = {e.name: [] for e in engines}
         rounds = max(3, repeats * 20 if depth == 1_000 else repeats if depth < 1_000_000 else 3)
         for i in range(rounds + 1):
-            for name, (engine, x, one) in engines.items():
+            for engine in engines:
                 gc.collect()
-                measured = chain(engine, x, one, depth)
+                measured = chain(engine, *leaves[engine.name], depth)
                 if i:  # the first round warms up
-                    times[name].append(measured)
-        for name in names:
+                    times[engine.name].append(measured)
+        for name, found in times.items():
             for k, part in enumerate(("forward", "backward", "freeing")):
-                us = statistics.median(t[k] for t in times[name]) / depth * 1e6
-                rows.append({"what": f"us per op, {depth:,} deep: {part}", "engine": name,
-                             "value": us})  # fmt: skip
-            us = statistics.median(sum(t) for t in times[name]) / depth * 1e6
-            rows.append({"what": f"us per op, {depth:,} deep: all", "engine": name, "value": us})
+                us = statistics.median(t[k] for t in found) / depth * 1e6
+                rows.append(record(f"us per op, {depth:,} deep: {part}", name, us))
+            us = statistics.median(sum(t) for t in found) / depth * 1e6
+            rows.append(record(f"us per op, {depth:,} deep: all", name, us))
     return rows
 
 
@@ -113,12 +115,18 @@ def wheel_megabytes() -> float:
         return next(Path(folder).glob("*.whl")).stat().st_size / 1e6
 
 
-def run(against: list[str], repeats: int, threads: int) -> list[dict[str, Any]]:
-    """All rows of the suite; the first engine is gpugrad, and ratios are against the first peer."""
-    names = ["gpugrad", *against]
-    rows = per_op(names, repeats)
-    for name in names:
-        rows.append({"what": "bytes per node", "engine": name, "value": bytes_per_node(name)})
-        rows.append({"what": "import seconds", "engine": name, "value": import_seconds(name)})
-    rows.append({"what": "wheel MB", "engine": "gpugrad", "value": wheel_megabytes()})
+def run(engines: list[Engine | Jax], repeats: int, threads: int) -> list[dict[str, Any]]:
+    """All rows of the suite."""
+    eager = [e for e in engines if isinstance(e, Engine) and e.name != "torch.compile"]
+    rows = per_op(eager, repeats)
+    left_out = [e.name for e in engines if e not in eager]
+    rows += [
+        record(rows[0]["what"], name, missing="it has no tape of single ops") for name in left_out
+    ]
+    if eager[0].cuda:
+        return rows
+    for engine in eager:
+        rows.append(record("bytes per node", engine.name, bytes_per_node(engine.name)))
+        rows.append(record("import seconds", engine.name, import_seconds(engine.name)))
+    rows.append(record("wheel MB", "gpugrad", wheel_megabytes()))
     return rows

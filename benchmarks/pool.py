@@ -1,7 +1,7 @@
 """Suite ``pool``: what memory costs, from the pool, from NumPy and from the peers.
 
 - us to take a block and give it back, on the host, with nothing behind the pool;
-- us to make a large array and drop it, unwritten;
+- us to make a large array and drop it, unwritten, on the host's clock on a GPU, too;
 - us of an addition among several whose results are all alive before they are dropped, as in a
   training step: fresh memory is found, cleared and mapped by the kernel page by page while it is
   written.  How often that is so depends on what the C library learnt from earlier frees; so these
@@ -12,14 +12,16 @@ A number is the median of rounds in which all engines take turns.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import median_ms
+from benchmarks.engines import Engine, Jax
+from benchmarks.rows import record
+from benchmarks.timing import TURN, median_ms
 from gpugrad.backends.memory import Pool, host
 
 F32 = np.dtype(np.float32)
@@ -50,7 +52,7 @@ def taking(sizes: list[int]) -> Callable[[], None]:
     return run
 
 
-def added(elements: int, count: int, against: list[str]) -> dict[str, Callable[[], Any]]:
+def added(elements: int, count: int, engines: list[Engine]) -> dict[str, Callable[[], Any]]:
     """Additions that are all kept until the last is done, by engine."""
     a = np.ones(elements, F32)
 
@@ -64,32 +66,42 @@ def added(elements: int, count: int, against: list[str]) -> dict[str, Callable[[
         for _ in range(count):
             kept.append(kept[-1] + x)
 
-    calls: dict[str, Callable[[], Any]] = {"gpugrad": pooled, "numpy": lambda: fresh(a)}
-    for name in against:
-        x = importlib.import_module(name).ones(elements)
-        calls[name] = lambda x=x: fresh(x)
-    return calls
+    calls: dict[str, Callable[[], Any]] = {
+        e.name: partial(fresh, e.torch.ones(elements, device=e.device)) for e in engines
+    }
+    # On the CPU, memory alone: NumPy's loop over memory of the pool, and over fresh memory.
+    return calls if engines[0].cuda else {**calls, "gpugrad": pooled, "numpy": lambda: fresh(a)}
 
 
-def run(against: list[str], repeats: int, threads: int) -> list[dict[str, Any]]:
+def run(engines: list[Engine | Jax], repeats: int, threads: int) -> list[dict[str, Any]]:
     """All rows; ``repeats`` is seconds per row."""
     rows = []
+    eager = [e for e in engines if isinstance(e, Engine) and e.name != "torch.compile"]
+    cuda = eager[0].cuda
 
-    def row(what: str, calls: dict[str, Callable[[], Any]], scale: float = 1) -> None:
-        for engine, ms in median_ms(calls, repeats).items():
-            rows.append({"what": what, "engine": engine, "value": ms * scale})
+    def row(what: str, calls: dict[str, Callable[[], Any]], scale: float = 1,
+            clocks: Any = None) -> None:  # fmt: skip
+        turn = TURN if clocks else 0.0
+        for engine, ms in median_ms(calls, repeats, clocks=clocks, turn=turn).items():
+            rows.append(record(what, engine, ms * scale))
 
+    events = {e.name: e.milliseconds for e in eager} if cuda else None
     for size, count in ((0.25, 40), (1, 40), (4, 20), (16, 10), (64, 3)):
-        calls = added(int(size * MIB) // 4, count, against)
-        row(f"us of {count} additions of {size} MiB", calls, 1000 / count)
+        calls = added(int(size * MIB) // 4, count, eager)
+        row(f"us of {count} additions of {size} MiB", calls, 1000 / count, events)
     per_block = 1000 / BATCH
     row("us to take and give back: one size", {"gpugrad": taking([4096])}, per_block)
     many = [700 * n * n for n in range(1, 65)]
     row("us to take and give back: 64 sizes", {"gpugrad": taking(many)}, per_block)
-    made: dict[str, Callable[[], Any]] = {"gpugrad": lambda: host.empty((4 * MIB,), F32),
-                                          "numpy": lambda: np.empty((4 * MIB,), F32)}  # fmt: skip
-    for name in against:
-        engine = importlib.import_module(name)
-        made[name] = lambda engine=engine: engine.empty(4 * MIB)
+    made: dict[str, Callable[[], Any]] = {
+        e.name: partial(e.torch.empty, 4 * MIB, device=e.device) for e in eager
+    }
+    if not cuda:
+        made["gpugrad"] = lambda: host.empty((4 * MIB,), F32)
+        made["numpy"] = lambda: np.empty((4 * MIB,), F32)
     row("us for an empty array of 16 MiB", made, 1000)
+    left_out = [e.name for e in engines if e not in eager]
+    rows += [
+        record(rows[0]["what"], name, missing="it takes no memory by itself") for name in left_out
+    ]
     return rows

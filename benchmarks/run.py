@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,16 @@ sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402
 from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
 
 SUITES = ("overhead", "train", "ops", "kernels", "pool")
+#: Suites that are lists of rows; the others measure in their own way.
+ROWS = ("ops", "kernels")
 
 
-def conditions() -> dict[str, str]:
+def conditions(device: str) -> dict[str, str]:
     """What the numbers depend on."""
     versions = {}
-    for name in ("gpugrad", "numpy", "numba", "torch"):
+    for name in ("gpugrad", "numpy", "numba", "cupy", "torch", "jax"):
         module = sys.modules.get(name)
         if module is not None:
             versions[name] = str(module.__version__)
@@ -38,41 +40,22 @@ def conditions() -> dict[str, str]:
     # A BLAS that was told to take another processor's kernels is another BLAS.
     told = {k: v for k, v in os.environ.items() if k in ("OPENBLAS_CORETYPE", "MKL_CBWR")}
     return {"date": datetime.date.today().isoformat(), "python": platform.python_version(),
-            "cpu": f"{cpu}, {os.cpu_count()} cores",
+            **_gpu(device), "cpu": f"{cpu}, {os.cpu_count()} cores",
             "command": "python " + " ".join(sys.argv), **versions, **told}  # fmt: skip
+
+
+def _gpu(device: str) -> dict[str, str]:
+    if device == "cpu":
+        return {}
+    runtime = importlib.import_module("cupy").cuda.runtime
+    name = importlib.import_module("gpugrad").cuda.get_device_name()
+    return {"gpu": name, "driver_cuda": str(runtime.driverGetVersion()),
+            "cuda": str(runtime.runtimeGetVersion())}  # fmt: skip
 
 
 def _cpuinfo() -> list[str]:
     path = Path("/proc/cpuinfo")
     return path.read_text().splitlines() if path.exists() else []
-
-
-def lines(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """One line per measured thing: gpugrad and each peer beside each other, then the ratios."""
-    peers = list(dict.fromkeys(r["engine"] for r in rows if r["engine"] != "gpugrad"))
-    table = [["what", "gpugrad", *peers, *(f"gpugrad / {p}" for p in peers)]]
-    for what in dict.fromkeys(r["what"] for r in rows):
-        values = {r["engine"]: r["value"] for r in rows if r["what"] == what}
-        mine = values["gpugrad"]
-        cells = [f"{values[e]:.3g}" if e in values else "" for e in ("gpugrad", *peers)]
-        ratios = [f"{mine / values[p]:.2f}" if p in values else "" for p in peers]
-        table.append([what, *cells, *ratios])
-    return table
-
-
-def show(table: list[list[str]], console: Console, markdown: bool) -> None:
-    """Print a table for a terminal, or one to paste into a page."""
-    if markdown:
-        rule = ["---", *["---:"] * (len(table[0]) - 1)]
-        for row in (table[0], rule, *table[1:]):
-            print("| " + " | ".join(row) + " |")
-        return
-    shown = Table(title="gpugrad side by side")
-    for i, name in enumerate(table[0]):
-        shown.add_column(name, justify="right" if i else "left", no_wrap=True)
-    for row in table[1:]:
-        shown.add_row(*row)
-    console.print(shown)
 
 
 def set_threads(threads: int) -> None:
@@ -84,60 +67,83 @@ def set_threads(threads: int) -> None:
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """A bar per measured thing and peer: gpugrad's number over the peer's; shorter is better."""
-    pyplot = importlib.import_module("matplotlib.pyplot")
-    table = lines(rows)
-    head, body = table[0], table[:0:-1]
-    places = [i for i, name in enumerate(head) if name.startswith("gpugrad / ")]
-    body = [row for row in body if any(row[i] for i in places)]
-    figure, axes = pyplot.subplots(figsize=(9, 0.6 + 0.3 * len(body)), layout="constrained")
-    thickness = 0.8 / len(places)
-    for nth, i in enumerate(places):
-        at = [y - nth * thickness for y in range(len(body))]
-        bars = axes.barh(at, [float(row[i] or 0) for row in body], thickness, label=head[i])
-        axes.bar_label(bars, [row[i] for row in body], padding=3, fontsize=8)
-    axes.set_yticks([y - 0.4 + thickness / 2 for y in range(len(body))], [row[0] for row in body])
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.legend(loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+def gather(names: list[str], device: str, threads: int, console: Console) -> list[Any]:
+    """gpugrad and those peers that can take part; of the others it is said why not."""
+    from benchmarks import engines
+
+    try:
+        found: list[Any] = [engines.gpugrad(device)]
+    except importlib.import_module("gpugrad").errors.DeviceError as error:
+        raise click.ClickException(str(error)) from None
+    for name in names:
+        try:
+            found.append(engines.peer(name, device, threads))
+        except engines.Missing as reason:
+            console.print(f"{reason}; its column is left out", style="yellow", markup=False)
+    return found
+
+
+def measured(suite: str, engines: list[Any], repeats: int,
+             threads: int) -> tuple[list[dict[str, Any]], dict[str, str]]:  # fmt: skip
+    """All cells of a suite, and what else the run found out.
+
+    For ``ROWS``, ``repeats`` is in tenths of a second per row and engine.
+    """
+    from benchmarks import engines as about
+    from benchmarks import rows
+
+    module = importlib.import_module(f"benchmarks.{suite}")
+    if suite not in ROWS:
+        return module.run(engines, repeats, threads), {}
+    device, seconds = engines[0].device, repeats / 10
+    cache, copied = about.cache_bytes(device), about.copied_per_ms(device, seconds)
+    found = []
+    for row in module.rows(device):
+        found += rows.measure(row, engines, seconds * len(engines), cache, copied)
+    return found, {"copy": f"{copied / 1e6:.4g} GB/s", "cache": f"{cache >> 20} MiB"}
+
+
+def target(suite: str, facts: dict[str, str]) -> Path:
+    """Where the numbers of a suite are kept: one file per suite and kind of GPU."""
+    gpu = re.sub(r"[^a-z0-9]+", "_", facts.get("gpu", "").lower()).strip("_")
+    return ROOT / "benchmarks" / "results" / f"{suite}{'_' if gpu else ''}{gpu}.json"
 
 
 @click.command()
 @click.option("--suite", type=click.Choice(SUITES), default="overhead", show_default=True)
-@click.option("--against", default="torch", show_default=True, help="Peers, separated by commas.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--against", default="torch", show_default=True,
+              help="Peers, separated by commas: torch, compile, jax.")  # fmt: skip
 @click.option("--repeats", default=5, show_default=True, help="How long to measure: see the suite.")
 @click.option("--threads", default=1, show_default=True, help="Threads of every engine.")
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Where to write the numbers.")
 @click.option("--chart", type=click.Path(path_type=Path), help="Draw the ratios: .png or .svg.")
-def main(suite: str, against: str, repeats: int, threads: int, markdown: bool, path: Path | None,
-         chart: Path | None) -> None:  # fmt: skip
-    """Measure gpugrad and its peers in one run."""
-    console = Console()
+def main(suite: str, device: str, against: str, repeats: int, threads: int, markdown: bool,
+         path: Path | None, chart: Path | None) -> None:  # fmt: skip
+    """Measure gpugrad and its peers in one run; fails if a row of gpugrad could not be measured."""
+    console = Console() if sys.stdout.isatty() else Console(width=180)
     set_threads(threads)
-    peers = []
-    for name in filter(None, against.split(",")):
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            console.print(f"{name} is not installed: its column is left out", style="yellow")
-            continue
-        if name == "torch":
-            module.set_num_threads(threads)
-        peers.append(name)
-    rows = importlib.import_module(f"benchmarks.{suite}").run(peers, repeats, threads)
-    show(lines(rows), console, markdown)
-    facts = {**conditions(), "threads": str(threads)}
-    console.print("  ".join(f"{k}: {v}" for k, v in facts.items()), style="dim")
-    target = path or ROOT / "benchmarks" / "results" / f"{suite}.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({"conditions": facts, "rows": rows}, indent=1) + "\n")
-    console.print(f"written to {target}", style="dim")
+    from benchmarks import table
+    from benchmarks.engines import PEERS
+
+    names = list(filter(None, against.split(",")))
+    if unknown := [n for n in names if n not in PEERS]:
+        raise click.BadParameter(f"{unknown[0]!r}; accepted: {', '.join(PEERS)}")
+    engines = gather(names, device, threads, console)
+    cells, found = measured(suite, engines, repeats, threads)
+    table.show(cells, console, markdown)
+    facts = {**conditions(device), "threads": str(threads), **found}
+    console.print("  ".join(f"{k}: {v}" for k, v in facts.items()), style="dim", markup=False)
+    path = path or target(suite, facts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"conditions": facts, "rows": cells}, indent=1) + "\n")
+    console.print(f"written to {path}", style="dim")
     if chart is not None:
-        draw(rows, chart)
+        table.draw(cells, chart)
         console.print(f"drawn in {chart}", style="dim")
+    if any("failed" in c and c["engine"] == "gpugrad" for c in cells):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad import dtypes
+from gpugrad import backends, dtypes
 from gpugrad.backends.nvidia.launch import Kernel, kernel
 from gpugrad.backends.nvidia.text import text
 from gpugrad.codegen.cuda import BLOCK, PRELUDE, CudaWriter, Variant
@@ -113,6 +113,7 @@ class DeviceTarget(Target):
         super().__init__()
         self.backend, self.array_type = backend, backend.array_type
         self._empty = backend.library.empty
+        self.recipes = {}
         self._tables: dict[tuple[int, bytes], tuple[Any, Any]] = {}
 
     # ---- programs --------------------------------------------------------------------------
@@ -132,7 +133,7 @@ class DeviceTarget(Target):
 
     def kernel_of(self, program: Program, variant: Variant) -> Kernel:
         """The compiled kernel of a variant for the current device."""
-        key = (variant, self.backend.current())
+        key = (variant, self._device())
         found: Kernel | None = program.function.get(key)
         if found is None:
             writer: CudaWriter = program.printed
@@ -140,9 +141,25 @@ class DeviceTarget(Target):
             found = program.function[key] = self.kernel(source, "kernel", describe(program))
         return found
 
+    def _device(self) -> int:
+        return self.backend.current() if backends.several else 0
+
     def kernel(self, source: str, name: str, what: str) -> Kernel:
         """A compiled kernel of a text for the current device."""
         return kernel(source, name, what)
+
+    def recipe_key(self, about: tuple[Any, ...], settings: dict[str, Any],
+                   arrays: Sequence[Any]) -> Any:  # fmt: skip
+        kind, address = self.array_type, self.address
+        key = [self._device(), *about, *settings.items()]
+        for a in arrays:
+            if type(a) is not kind:
+                key += (type(a), a)
+            elif not a.flags.c_contiguous:
+                return None
+            else:
+                key += (a.shape, a.dtype, address(a) % _ACCESS)
+        return tuple(key)
 
     # ---- arrays ----------------------------------------------------------------------------
 
@@ -184,10 +201,9 @@ class DeviceTarget(Target):
     # ---- running ---------------------------------------------------------------------------
 
     def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-            outputs: Sequence[Any], dims: Any = None) -> bool:  # fmt: skip
+            outputs: Sequence[Any], dims: Any = None) -> Any:  # fmt: skip
         if program.printed.kind == "flat":
-            self._flat(program, rows, columns, inputs, outputs, dims)
-            return True
+            return self._flat(program, rows, columns, inputs, outputs, dims)
         if columns > _LONGEST and not program.printed.splits:
             return False
         self._rows(program, rows, columns, inputs, outputs)
@@ -228,7 +244,7 @@ class DeviceTarget(Target):
         return True
 
     def _flat(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-              outputs: Sequence[Any], dims: Any, whole: int = 0) -> None:  # fmt: skip
+              outputs: Sequence[Any], dims: Any, whole: int = 0) -> Any:  # fmt: skip
         layout, size = program.layout, rows * columns
         wide = size > _FAR or (dims is not None and dims.reach > _FAR)
         count = len(dims.sizes) if dims is not None else 0
@@ -242,9 +258,11 @@ class DeviceTarget(Target):
             sizes += (index(whole or columns),)
         if count:
             sizes += (dims.packed(index),)
-        blocks = -(-size // (BLOCK * width))
-        found.launch((blocks, 1, 1), (BLOCK, 1, 1),
-                     (*sizes, *program.numbers, *inputs, *outputs))  # fmt: skip
+        grid, block = (-(-size // (BLOCK * width)), 1, 1), (BLOCK, 1, 1)
+        head = (*sizes, *program.numbers)
+        queue = found.launch
+        queue(grid, block, (*head, *inputs, *outputs))
+        return lambda inputs, outputs: queue(grid, block, (*head, *inputs, *outputs))
 
     def _width(self, program: Program, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         """Elements per access that all addresses allow: the widest or one."""
@@ -344,7 +362,7 @@ class DeviceTarget(Target):
 
     def _placed(self, table: Any, lengths: Any) -> tuple[Any, Any]:
         """The table on the device; it seldom changes from step to step."""
-        key = (self.backend.current(), table.tobytes() + lengths.tobytes())
+        key = (self._device(), table.tobytes() + lengths.tobytes())
         placed = self._tables.get(key)
         if placed is None:
             if len(self._tables) >= 64:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.shapes import by_rows, last_dims, row_read
-from gpugrad.codegen.target import Frame, Program, Target, traced
+from gpugrad.codegen.target import Frame, Program, Recipe, Target, traced
 from gpugrad.codegen.trace import trace_rules
 from gpugrad.dtypes import HALVES
 from gpugrad.errors import NotSupportedError
@@ -35,9 +35,17 @@ def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dic
     whole = [a for a in arrays if type(a) is kind]
     if any(isinstance(v, tuple) for v in values.values()):
         return None
+    shapes, halves = _targets(node, bits), _halves(node, bits)
+    again = None
+    if target.recipes is not None and op.elementwise:
+        again = target.recipe_key((op, bits, shapes, halves), node.settings, arrays)
+        recipe = target.recipes.get(again) if again is not None else None
+        if recipe is not None:
+            made = iter(recipe.run(whole))
+            return tuple([None if w is None else whole[w] if w >= 0 else next(made)
+                          for w in recipe.where])  # fmt: skip
     like = max((a.shape for a in whole), key=math.prod)
     given = [target.compact(a, like) for a in whole]
-    shapes = _targets(node, bits)
     if op.elementwise:
         wanted = [s for s in shapes if s is not None and s != like]
         frame = target.frame(like, given, wanted)
@@ -52,7 +60,6 @@ def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dic
     left = iter(frame.reads)
     operands = [target.operand_key(a, next(left) if type(a) is kind else "") for a in arrays]
     settings = node.settings if op.elementwise else by_rows(node.settings)
-    halves = _halves(node, bits)
     key = (op, bits, summed, halves, tuple(operands), *settings.items())
     program = target.program_of(key, f"{op.key} backward", lambda: _gradient_program(
         target, op, bits, operands[: len(gs)], dict(zip(values, operands[len(gs) :])), settings,
@@ -63,8 +70,13 @@ def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dic
     rows, columns, used = frame.rows, frame.columns, program.trace.used
     outs = [target.sums(program, rows, columns, d.np) if s else target.empty(frame.shape, d.np)
             for d, s in zip(program.layout.stored, program.layout.summed)]  # fmt: skip
-    if not target.run(program, rows, columns, [frame.arrays[i] for i in used], outs, frame.dims):
+    launch = target.run(program, rows, columns, [frame.arrays[i] for i in used], outs, frame.dims)
+    if not launch:
         return None
+    if again is not None and callable(launch) and frame.arrays is given:
+        stored = tuple([d.np for d in program.layout.stored])
+        recipe = Recipe(launch, used, target.empty, frame.shape, stored, program.trace.where)
+        target.remember(again, recipe)
     made = iter(outs)
     result: list[Any] = []
     for where, shape, total in zip(program.trace.where, shapes, summed):

@@ -199,7 +199,7 @@ class HostTarget(Target):
         return arrays if readable(arrays) else None
 
     def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-            outputs: Sequence[Any], dims: Any = None) -> bool:  # fmt: skip
+            outputs: Sequence[Any], dims: Any = None) -> Any:  # fmt: skip
         run(program, rows, columns, inputs, outputs)
         return True
 

@@ -77,18 +77,47 @@ class Frame:
     dims: Any = None
 
 
+@dataclass(slots=True)
+class Recipe:
+    """An elementwise kernel with all that the same call needs again.
+
+    Attributes:
+        launch: takes the arrays that the kernel reads, and those for its results.
+        used: which of the call's arrays it reads.
+        empty: makes an array of a shape and a dtype.
+        shape, kinds: of the results.
+        where: of gradients, per operand: see ``Trace``.
+    """
+
+    launch: Callable[..., None]
+    used: tuple[int, ...]
+    empty: Callable[..., Any]
+    shape: tuple[int, ...]
+    kinds: tuple[Any, ...]
+    where: tuple[int | None, ...] = ()
+
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """The results for arrays like those of the first call."""
+        outs = [self.empty(self.shape, k) for k in self.kinds]
+        self.launch([arrays[i] for i in self.used], outs)
+        return outs
+
+
 class Target:
     """Where kernels run.
 
     Attributes:
         array_type: the class of its arrays.
         least: elements from which a kernel pays.
+        recipes: calls that were made before, by what they depend on; None where looking is not
+            worth it.
         reduces: whether it has kernels for sums of columns and of everything.
         halves: whether 16-bit floats may be updated in place.
     """
 
     array_type: Any
     least: int
+    recipes: dict[Any, Recipe] | None = None
     reduces = False
     halves = False
     _ROOM = 1024
@@ -121,6 +150,18 @@ class Target:
             self._programs.clear()
         self._programs[key] = program
         return program
+
+    def recipe_key(self, about: tuple[Any, ...], settings: dict[str, Any],
+                   arrays: Sequence[Any]) -> Any:  # fmt: skip
+        """What a call's recipe depends on; None where it has none."""
+        return None
+
+    def remember(self, key: Any, recipe: Recipe) -> None:
+        """Keep a recipe."""
+        if self.recipes is not None:
+            if len(self.recipes) >= self._ROOM:
+                self.recipes.clear()
+            self.recipes[key] = recipe
 
     def build(self, trace: Trace, layout: Layout) -> Program:
         """Print the kernel of a trace.
@@ -155,8 +196,10 @@ class Target:
         raise NotImplementedError
 
     def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-            outputs: Sequence[Any], dims: Any = None) -> bool:  # fmt: skip
+            outputs: Sequence[Any], dims: Any = None) -> Any:  # fmt: skip
         """Run a kernel; False from a target that leaves the work to the array code after all.
+
+        A target with ``recipes`` gives what launches an elementwise kernel again, or True.
 
         Args:
             program: which.

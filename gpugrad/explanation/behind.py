@@ -12,7 +12,8 @@ from gpugrad.backends.nvidia.products import Products
 _ADDITIONS = "gpugrad.backends.additions."
 #: Libraries and hand-written kernels behind the functions of a file of ``backends/additions/``.
 _BEHIND = {"attention": "cuDNN", "convolution": "cuDNN", "channels": "kernels/channels.cu",
-           "pooling": "kernels/pooling.cu"}  # fmt: skip
+           "indexing": "kernels/segments.cu", "pooling": "kernels/pooling.cu",
+           "random": "kernels/philox.cu"}  # fmt: skip
 
 
 def runner(*functions: Any) -> str:

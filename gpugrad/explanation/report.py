@@ -130,6 +130,8 @@ class Explanation:
         return "\n".join(f"// {k.phase}: {k.what}\n{k.source}" for k in texts.values())
 
     def __str__(self) -> str:
+        if not self.steps:
+            return f"{self.name} computes nothing on a device"
         rows = [_row(same, self.copy) for same in _groups(self.steps)]
         columns = [i for i in range(len(_HEADINGS)) if any(r[i] for r in rows)]
         table = [[_HEADINGS[i] for i in columns], *([r[i] for i in columns] for r in rows)]

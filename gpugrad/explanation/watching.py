@@ -86,7 +86,7 @@ class Watch(DeviceTarget):
         return _Noted(self, "", source, name, what)
 
     def run(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-            outputs: Sequence[Any], dims: Any = None) -> bool:  # fmt: skip
+            outputs: Sequence[Any], dims: Any = None) -> Any:  # fmt: skip
         if self._muted:
             return False
         done, self.ran = super().run(program, rows, columns, inputs, outputs, dims), program
@@ -210,7 +210,7 @@ class Watch(DeviceTarget):
                         if a.dtype in HALF_NP:  # the rule gets it as float32
                             self._fitted("gradient as float32", "astype", 3 * extent(a))
                 if any(self.address(root_of(a)) not in old for a in results):
-                    rules = [r.fn for r in node.op.rules.values()]
+                    rules = [r.fn for r in (*node.op.rules.values(), *node.op.together.values())]
                     self.other(node.name(), runner(*rules), [*gs, *results], "backward")
             summed = _summed(self.ran) if self.launched else set()
             for i, (edge, slot, t) in enumerate(zip(node.edges, node.slots or repeat(0), made)):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpugrad import dtypes
 from gpugrad.codegen import c
@@ -31,8 +30,7 @@ def computed(dtype: DType) -> DType:
     return dtypes.float32 if dtype in dtypes.HALVES else dtype
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """For which sizes and addresses a text is printed.
 
     Attributes:
