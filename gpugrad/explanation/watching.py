@@ -65,6 +65,7 @@ class Watch(DeviceTarget):
 
     def __init__(self, backend: Any = None, scratch: bool = False) -> None:
         super().__init__(backend or _host())
+        self.recipes = None  # every call is to be seen
         self.real, self.scratch = backend is not None, scratch
         self.steps: list[Kernel | Other] = []
         self.phase, self.launched = "forward", False
