@@ -117,7 +117,9 @@ def test_writes_through_views():
 
 def test_the_digits_are_learnt_alike():
     """The training job without dropout, whose masks differ between devices."""
-    rows = [train(Settings(epochs=2, dropout=0, device=d), Silent()).rows for d in ("cpu", "cuda")]
+    with gg.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        rows = [train(Settings(epochs=2, dropout=0, device=d), Silent()).rows
+                for d in ("cpu", "cuda")]  # fmt: skip
     cpu, cuda = ([(r["loss"], r["held_out_loss"]) for r in found] for found in rows)
     assert len(cpu) == 2
     np.testing.assert_allclose(cuda, cpu, rtol=1e-3)

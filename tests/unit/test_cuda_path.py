@@ -16,6 +16,8 @@ import pytest
 from gpugrad.testing.cuda_host import COMPILER
 
 TESTS = Path(__file__).parents[1]
+#: Into how many processes a run is divided: one would be the last that all others wait for.
+SHARES = {"one device": 4}
 RUNS = {
     "one device": ("1", "cupy_stand_in/over_one_device.py", "cupy_stand_in/over_kernels.py",
                    "cupy_stand_in/over_custom_ops.py", "cuda/test_custom_ops.py",
@@ -29,16 +31,19 @@ RUNS = {
                     "cuda/test_custom_ops.py"),
 }  # fmt: skip
 
+PARTS = [(r, f"{i}/{n}") for r in RUNS for n in (SHARES.get(r, 1),) for i in range(1, n + 1)]
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(COMPILER is None, reason="no g++ to run kernels on the host with")
-@pytest.mark.parametrize("run", RUNS)
-def test_over_the_stand_in(run: str) -> None:
+@pytest.mark.parametrize(("run", "share"), PARTS)
+def test_over_the_stand_in(run: str, share: str) -> None:
     """All of it passes, and none of it is skipped."""
     devices, *files = RUNS[run]
     here = os.environ.get("PYTHONPATH")
     paths = [str(TESTS), str(TESTS.parent), *([here] if here else [])]
-    variables = {**os.environ, "STAND_IN_DEVICES": devices, "PYTHONPATH": os.pathsep.join(paths)}
+    variables = {**os.environ, "STAND_IN_DEVICES": devices, "STAND_IN_SHARE": share,
+                 "PYTHONPATH": os.pathsep.join(paths)}  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-q", "-p", "cupy_stand_in.plugin", "-p",
                "no:cacheprovider", "-p", "no:xdist", *(str(TESTS / f) for f in files)]  # fmt: skip
     done = subprocess.run(command, cwd=TESTS.parent, env=variables, capture_output=True, text=True,
