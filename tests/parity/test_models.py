@@ -210,7 +210,8 @@ def test_training_goes_as_in_pytorch(name: str, dtype: str, optimizer: str) -> N
     optimizers = [OPTIMIZERS[optimizer](lib, model.parameters())
                   for lib, model in ((torch, theirs), (gg, ours))]  # fmt: skip
     files = twin(case.file), vars(models)[case.file]
-    rng = np.random.default_rng(2)
+    # Numbers with which no input of a relu is so near zero that rounding decides its sign.
+    rng = np.random.default_rng(3)
     for step in range(3):
         arrays = case.batch(rng)
         losses = []
