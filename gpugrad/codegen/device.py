@@ -211,14 +211,6 @@ class DeviceTarget(Target):
 
     def columns(self, program: Program, rows: int, columns: int, array: Any,
                 outputs: Sequence[Any]) -> bool:  # fmt: skip
-        """Run a program of sums along rows over columns instead; False if it is not such a one.
-
-        Args:
-            program: made for rows.
-            rows, columns: of the array.
-            array: contiguous.
-            outputs: one value per column each.
-        """
         writer: CudaWriter = program.printed
         if not writer.folds:
             return False
