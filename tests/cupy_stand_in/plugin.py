@@ -1,7 +1,8 @@
 """``python -m pytest -p cupy_stand_in.plugin``: the stand-in is there before anything is imported.
 
 ``STAND_IN_DEVICES`` in the environment says how many devices answer, ``STAND_IN_SHARE`` which share
-of the tests is run: ``2/3`` is the second of three.
+of the tests is run: ``2/3`` is the second of three.  ``STAND_IN_KERNELS=0`` leaves the work to
+array code, which a device falls back on, instead of generated kernels.
 """
 
 import os
@@ -23,5 +24,9 @@ def pytest_sessionstart() -> None:
     """Let fresh and freed memory be NaN, so that reading it is seen."""
     from gpugrad import backends
 
+    if os.environ.get("STAND_IN_KERNELS") == "0":
+        from gpugrad.codegen.target import TARGETS
+
+        TARGETS[backends.cuda().array_type] = None
     for index in range(backends.cuda().device_count()):
         backends.cuda().pool(index).poison()

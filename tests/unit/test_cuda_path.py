@@ -16,10 +16,13 @@ import pytest
 from gpugrad.testing.cuda_host import COMPILER
 
 TESTS = Path(__file__).parents[1]
+#: Runs of array code, which is behind the kernels: each kernel has to be compiled for the host.
+WITHOUT_KERNELS = {"array code"}
 #: Into how many processes a run is divided: one would be the last that all others wait for.
-SHARES = {"one device": 4}
+SHARES = {"array code": 2, "one device": 2}
 RUNS = {
-    "one device": ("1", "cupy_stand_in/over_one_device.py", "cupy_stand_in/over_kernels.py",
+    "array code": ("1", "cupy_stand_in/over_one_device.py"),
+    "one device": ("1", "cupy_stand_in/over_kernels.py", "cupy_stand_in/over_digits.py",
                    "cupy_stand_in/over_custom_ops.py", "cuda/test_custom_ops.py",
                    "cupy_stand_in/over_train.py", "cuda/test_device.py", "cuda/test_values.py",
                    "cuda/test_checkpoint.py", "cuda/test_channel_norm.py",
@@ -43,6 +46,7 @@ def test_over_the_stand_in(run: str, share: str) -> None:
     here = os.environ.get("PYTHONPATH")
     paths = [str(TESTS), str(TESTS.parent), *([here] if here else [])]
     variables = {**os.environ, "STAND_IN_DEVICES": devices, "STAND_IN_SHARE": share,
+                 "STAND_IN_KERNELS": str(int(run not in WITHOUT_KERNELS)),
                  "PYTHONPATH": os.pathsep.join(paths)}  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-q", "-p", "cupy_stand_in.plugin", "-p",
                "no:cacheprovider", "-p", "no:xdist", *(str(TESTS / f) for f in files)]  # fmt: skip
