@@ -22,7 +22,7 @@ from gpugrad.backends.nvidia.text import text
 from gpugrad.codegen.cuda import BLOCK, PRELUDE, CudaWriter, Variant
 from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.numbers import plain
-from gpugrad.codegen.shapes import aligned, dense_order, framed, strides_of
+from gpugrad.codegen.shapes import aligned, dense_order, framed, strides_of, unrepeated
 from gpugrad.codegen.target import Frame, Program, Target
 from gpugrad.codegen.trace import Trace
 from gpugrad.dtypes import DType
@@ -173,6 +173,9 @@ class DeviceTarget(Target):
             whole = whole and a.shape == shape
         if plain and whole and not wanted:
             return Frame(1, math.prod(shape), ("full",) * len(arrays), (), arrays, shape)
+        if not plain:
+            arrays = [a if a.flags.c_contiguous else unrepeated(a) for a in arrays]
+            plain = all(a.flags.c_contiguous for a in arrays)
         if not plain:
             wanted = ()
             order = dense_order(shape, arrays)

@@ -144,6 +144,12 @@ def dense_order(shape: tuple[int, ...], arrays: Sequence[Any]) -> tuple[int, ...
     return None if order == tuple(range(len(shape))) else order
 
 
+def unrepeated(a: Any) -> Any:
+    """An array with size 1 where its elements are repeated, as ``expand`` does."""
+    repeats = [n > 1 and not s for n, s in zip(a.shape, a.strides)]
+    return a[tuple([slice(0, 1) if r else slice(None) for r in repeats])] if any(repeats) else a
+
+
 def aligned(a: Any, ndim: int) -> Any:
     """An array with leading dimensions of size 1, up to ``ndim`` of them."""
     return a if a.ndim == ndim else a.reshape((1,) * (ndim - a.ndim) + a.shape)

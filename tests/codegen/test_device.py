@@ -38,6 +38,12 @@ def both(target: DeviceOnHost, f: Any, *arrays: Any) -> tuple[Any, Any, int]:
     return got, want, len(target.launches) - before
 
 
+def repeated(a: Any) -> Any:
+    """``a`` as large as ``WHOLE``, with steps of 0, as ``expand`` makes it."""
+    strides = np.broadcast_to(a, (5, 6, 7, 32)).strides
+    return np.lib.stride_tricks.as_strided(a, (5, 6, 7, 32), strides)
+
+
 WHOLE = drawn(5, 6, 7, 32)
 LAST = np.moveaxis(drawn(5, 7, 32, 6), -1, 1)
 LAYOUTS = {
@@ -52,6 +58,9 @@ LAYOUTS = {
     "both transposed": (WHOLE.T, drawn(5, 6, 7, 32).T),
     "channels last": (LAST, LAST * 2),
     "a channel's, channels last": (LAST, drawn(6, 1, 1)),
+    "repeated along a row": (WHOLE, repeated(drawn(5, 6, 7, 1))),
+    "repeated rows": (WHOLE, repeated(drawn(32))),
+    "repeated in the middle": (WHOLE, repeated(drawn(5, 1, 7, 32))),
     "every second": (WHOLE[:, ::2], drawn(5, 3, 7, 32)),
     "backwards": (WHOLE[:, :, ::-1], WHOLE),
     "not aligned": (drawn(1001)[1:], drawn(1003)[3:]),
