@@ -10,6 +10,7 @@ says how many there are and what they use.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,10 @@ from gpugrad.testing import kernel_list
 from gpugrad.testing.device_on_host import using
 from gpugrad.testing.kernel_list import Listed, Listing, add_records, add_updates
 
+#: All cores, whatever is left to other work.
+THREADS = os.cpu_count() or 1
 #: Bytes that are no spill: what a thread saves around a division's rare slow path, which is a call.
-SAVED = 16
+SAVED = 32
 ARCHS = ("sm_90", "sm_80", "sm_100")
 #: Kernels per module: parsing the helpers costs as much as compiling a few kernels.
 TOGETHER = 48
@@ -65,7 +68,7 @@ def generated(listed: Sequence[Listed], arch: str) -> Iterator[Built]:
     """Compile generated kernels, many per module."""
     parts = [listed[i : i + TOGETHER] for i in range(0, len(listed), TOGETHER)]
     modules = [prelude() + "".join(k.text for k in part) for part in parts]
-    for part, module in zip(parts, compiled_all(modules, arch), strict=True):
+    for part, module in zip(parts, compiled_all(modules, arch, THREADS), strict=True):
         for k in part:
             yield Built(f"{k.what}, {k.variant}", module.usage[k.name])
 
@@ -76,7 +79,7 @@ def written(arch: str) -> Iterator[Built]:
     sources = {n: text(n) for n in files}
     # That one is a template, which its host side fills in.
     sources |= {f"channels.cu, {s.splitlines()[-1]}": s for s in channels.sources()}
-    for name, module in zip(sources, compiled_all([*sources.values()], arch), strict=True):
+    for name, module in zip(sources, compiled_all([*sources.values()], arch, THREADS), strict=True):
         if not module.usage:
             raise SystemExit(f"{name} has no kernels")
         for kernel, usage in module.usage.items():
