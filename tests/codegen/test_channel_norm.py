@@ -20,10 +20,8 @@ from gpugrad.backends import NUMPY, compiled
 from gpugrad.backends.additions import channels as array_code
 from gpugrad.backends.memory.host import Lease
 from gpugrad.backends.nvidia import channels as kernels
-from gpugrad.backends.nvidia import compile as compiling
 from gpugrad.backends.nvidia import flat
 from gpugrad.config import config
-from gpugrad.errors import DeviceError
 from gpugrad.functional_namespace import F
 from gpugrad.testing.cuda_host import HostModule
 
@@ -413,22 +411,3 @@ def test_rows_that_are_not_aligned(host: Host) -> None:
     assert off.ctypes.data % 16
     args = (w, b, g, g_mean, g_var, 1e-3)
     check(found(device, off, *args), exact(x, *args), x, "float32")
-
-
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
-def test_the_text_compiles_without_spills(arch: str) -> None:
-    """Every set of kernels that may be asked for."""
-    try:
-        compiling.version()
-    except DeviceError as missing:
-        pytest.skip(str(missing))
-    sources = [
-        kernels.source(name, bits, taken, columns)
-        for name, dtype in DTYPES.items() for bits in (32, 64) for columns in (False, True)
-        for taken in {1, min(16 // dtype.itemsize, kernels.MOST_COLUMNS if columns else 16)}
-    ]  # fmt: skip
-    for made in compiling.compiled_all(sources, arch):
-        assert len(made.usage) == 4
-        for used in made.usage.values():
-            assert not used.spill_stores
-            assert not used.spill_loads

@@ -19,12 +19,12 @@ TESTS = Path(__file__).parents[1]
 #: Runs of array code, which is behind the kernels: each kernel has to be compiled for the host.
 WITHOUT_KERNELS = {"array code"}
 #: Into how many processes a run is divided: one would be the last that all others wait for.
-SHARES = {"array code": 2, "one device": 2}
+SHARES = {"array code": 3}
 RUNS = {
-    "array code": ("1", "cupy_stand_in/over_one_device.py"),
+    "array code": ("1", "cupy_stand_in/over_one_device.py", "cuda/test_values.py"),
     "one device": ("1", "cupy_stand_in/over_kernels.py", "cupy_stand_in/over_digits.py",
                    "cupy_stand_in/over_custom_ops.py", "cuda/test_custom_ops.py",
-                   "cupy_stand_in/over_train.py", "cuda/test_device.py", "cuda/test_values.py",
+                   "cupy_stand_in/over_train.py", "cuda/test_device.py",
                    "cuda/test_checkpoint.py", "cuda/test_channel_norm.py",
                    "cuda/test_hand_kernels.py", "cuda/test_explain.py"),
     "suites": ("1", "cuda/test_kernels_suite.py", "cuda/test_benchmarks.py::test_rows",
