@@ -10,13 +10,13 @@ whatever order they come.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from gpugrad.backends import row_loops
 from gpugrad.backends.compiled import WORTH
-from gpugrad.backends.nvidia import segments
 from gpugrad.dtypes import HALVES
 from gpugrad.errors import IndexingError
 
@@ -24,6 +24,14 @@ _HALF_NP = frozenset(d.np for d in HALVES)
 #: Rows at least this wide are combined whole, narrower ones by element (measured).
 _WIDE = 512
 _UFUNC = {"sum": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum"}
+
+
+@cache
+def _kernels() -> Any:
+    """What combines and takes rows of CuPy's arrays; the CPU does not load it."""
+    from gpugrad.backends.nvidia import segments
+
+    return segments
 
 
 def key_of(basic: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -61,7 +69,7 @@ def build(lib: Any) -> dict[str, Any]:
         return np.float32 if lib is np and dtype in _HALF_NP else dtype
 
     def take(x: Any, index: Any, axis: int) -> Any:
-        return lib.take(x, index, axis=axis) if lib is np else segments.take(lib, x, index, axis)
+        return lib.take(x, index, axis=axis) if lib is np else _kernels().take(lib, x, index, axis)
 
     def checked(index: Any, size: int, dim: int, called: str, negative: bool = True) -> Any:
         """An index array without negatives; out of range raises (a mask passes as it is)."""
@@ -176,7 +184,7 @@ def build(lib: Any) -> dict[str, Any]:
         if index.size == 0:
             return lib.empty(index.shape, input.dtype)
         if lib is not np and _apart(input.shape, dim) == _apart(index.shape, dim):
-            return segments.take_each(lib, input, good, dim)
+            return _kernels().take_each(lib, input, good, dim)
         return take(input.reshape(-1), flat_places(good, input.shape, dim), 0)
 
     def gather_adjoint(g: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
@@ -255,4 +263,4 @@ def combine(lib: Any, ufunc: Any, out: Any, places: Any, values: Any) -> None:
             places = (places[:, None] * width + np.arange(width)).reshape(-1)
         ufunc.at(out.reshape(-1), places, values.reshape(-1))
     else:
-        segments.combine(lib, ufunc.__name__, out, places, values)
+        _kernels().combine(lib, ufunc.__name__, out, places, values)
