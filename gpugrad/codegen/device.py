@@ -113,7 +113,6 @@ class DeviceTarget(Target):
         super().__init__()
         self.backend, self.array_type = backend, backend.array_type
         self._empty = backend.library.empty
-        self.recipes = {}
         self._tables: dict[tuple[int, bytes], tuple[Any, Any]] = {}
 
     # ---- programs --------------------------------------------------------------------------
@@ -274,8 +273,8 @@ class DeviceTarget(Target):
         return width
 
     def variant_of_rows(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
-                        outputs: Sequence[Any]) -> tuple[Variant, int]:  # fmt: skip
-        """The variant for these arrays, and in how many parts a row is worked on."""
+                        outputs: Sequence[Any]) -> tuple[Variant, int, int]:  # fmt: skip
+        """The variant for these arrays, the columns of a part of a row, and how many parts."""
         writer, layout = program.printed, program.layout
         width = 1 if columns % writer.widest else self._width(program, inputs, outputs)
         parts = 1
@@ -283,12 +282,12 @@ class DeviceTarget(Target):
             parts = min(-(-columns // _PART), _MOST_PARTS)
         part = columns if parts == 1 else -(-columns // (parts * width)) * width
         wide = max(rows * columns, rows * parts) > _FAR or any(layout.summed)
-        return row_variant(writer, part, width, wide, parts > 1), parts
+        return row_variant(writer, part, width, wide, parts > 1), part, parts
 
     def _rows(self, program: Program, rows: int, columns: int, inputs: Sequence[Any],
               outputs: Sequence[Any], whole: int = 0) -> None:  # fmt: skip
         writer = program.printed
-        variant, parts = self.variant_of_rows(program, rows, columns, inputs, outputs)
+        variant, part, parts = self.variant_of_rows(program, rows, columns, inputs, outputs)
         found = self.kernel_of(program, variant)
         index: Any = np.int64 if variant.wide else np.int32
         sizes: tuple[Any, ...] = (index(rows), index(columns), np.int64(whole or columns))
@@ -301,7 +300,6 @@ class DeviceTarget(Target):
                     o.parts = make((blocks * variant.groups, o.columns), o.dtype)
         made = [o.parts if type(o) is Sums else o for o in outputs]
         if parts > 1:
-            part = -(-columns // (parts * variant.width)) * variant.width
             sizes += (np.int32(part), np.int32(parts))
             made = [self._empty((rows, parts), n.dtype.np) for n in writer.reductions]
         found.launch((blocks, 1, 1), (variant.block, 1, 1),

@@ -48,13 +48,10 @@ def forward(target: Target, op: Op, arrays: Sequence[Any], settings: dict[str, A
 
 def _elementwise(target: Target, op: Op, arrays: Sequence[Any], given: list[Any],
                  settings: dict[str, Any], half: DType | None) -> Any:  # fmt: skip
-    again = None
-    if target.recipes is not None:
-        again = target.recipe_key((op, half), settings, arrays)
-        recipe = target.recipes.get(again) if again is not None else None
-        if recipe is not None:
-            outs = recipe.run(given)
-            return outs[0] if len(outs) == 1 and not op.outputs else tuple(outs)
+    again = target.recipe_key((op, half), settings, arrays)
+    recipe = target.recipes.get(again)
+    if recipe is not None:
+        return _results(op, recipe.run(given))
     shapes = [a.shape for a in given]
     shape = shapes[0]
     if any(s != shape for s in shapes):
@@ -83,6 +80,10 @@ def _elementwise(target: Target, op: Op, arrays: Sequence[Any], given: list[Any]
         target.remember(again, made)
     if frame.back is not None:
         outs = [o.transpose(frame.back) for o in outs]
+    return _results(op, outs)
+
+
+def _results(op: Op, outs: Sequence[Any]) -> Any:
     return outs[0] if len(outs) == 1 and not op.outputs else tuple(outs)
 
 

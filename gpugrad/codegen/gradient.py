@@ -35,15 +35,15 @@ def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dic
     whole = [a for a in arrays if type(a) is kind]
     if any(isinstance(v, tuple) for v in values.values()):
         return None
-    shapes, halves = _targets(node, bits), _halves(node, bits)
+    shapes, halves = _targets(node, bits)
     again = None
-    if target.recipes is not None and op.elementwise:
+    if op.elementwise:
         again = target.recipe_key((op, bits, shapes, halves), node.settings, arrays)
-        recipe = target.recipes.get(again) if again is not None else None
-        if recipe is not None:
-            made = iter(recipe.run(whole))
-            return tuple([None if w is None else whole[w] if w >= 0 else next(made)
-                          for w in recipe.where])  # fmt: skip
+    recipe = target.recipes.get(again)
+    if recipe is not None:
+        made = iter(recipe.run(whole))
+        return tuple([None if w is None else whole[w] if w >= 0 else next(made)
+                      for w in recipe.where])  # fmt: skip
     like = max((a.shape for a in whole), key=math.prod)
     given = [target.compact(a, like) for a in whole]
     if op.elementwise:
@@ -89,20 +89,21 @@ def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dic
     return tuple(result)
 
 
-def _targets(node: Any, bits: tuple[bool, ...]) -> tuple[Any, ...]:
-    """The shapes of the operands whose gradient is wanted; None for others."""
-    edges, slots = node.edges, node.slots or (0,) * len(bits)
-    return tuple([
-        None if e is None or not b else e.shape if e.outs is None else e.outs[s][0]
-        for e, b, s in zip(edges, bits, slots)
-    ])  # fmt: skip
+def _targets(node: Any, bits: tuple[bool, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Of the operands whose gradient is wanted, the shapes, and the 16-bit floats among them.
 
-
-def _halves(node: Any, bits: tuple[bool, ...]) -> tuple[Any, ...]:
-    """The 16-bit floats among the operands whose gradient is wanted; None for others."""
-    kinds = [None if e is None or not b else e.dtype if e.outs is None else e.outs[s][1]
-             for e, b, s in zip(node.edges, bits, node.slots or (0,) * len(bits))]  # fmt: skip
-    return tuple([_HALF.get(k) for k in kinds])
+    None for the other operands.
+    """
+    shapes: list[Any] = []
+    halves: list[Any] = []
+    for e, b, s in zip(node.edges, bits, node.slots or (0,) * len(bits)):
+        if e is None or not b:
+            shape, kind = None, None
+        else:
+            shape, kind = (e.shape, e.dtype) if e.outs is None else e.outs[s]
+        shapes.append(shape)
+        halves.append(_HALF.get(kind))
+    return tuple(shapes), tuple(halves)
 
 
 def _row_frame(target: Target, op: Op, names: Sequence[str], given: Sequence[Any],

@@ -109,21 +109,20 @@ class Target:
     Attributes:
         array_type: the class of its arrays.
         least: elements from which a kernel pays.
-        recipes: calls that were made before, by what they depend on; None where looking is not
-            worth it.
+        recipes: calls that were made before, by what they depend on.
         reduces: whether it has kernels for sums of columns and of everything.
         halves: whether 16-bit floats may be updated in place.
     """
 
     array_type: Any
     least: int
-    recipes: dict[Any, Recipe] | None = None
     reduces = False
     halves = False
     _ROOM = 1024
 
     def __init__(self) -> None:
         self._programs: dict[Any, Program | None] = {}
+        self.recipes: dict[Any, Recipe] = {}
 
     def known(self, key: Any) -> bool:
         """Whether it was settled before if there is a program."""
@@ -153,15 +152,14 @@ class Target:
 
     def recipe_key(self, about: tuple[Any, ...], settings: dict[str, Any],
                    arrays: Sequence[Any]) -> Any:  # fmt: skip
-        """What a call's recipe depends on; None where it has none."""
+        """What a call's recipe depends on; None where it has none, as looking is not worth it."""
         return None
 
     def remember(self, key: Any, recipe: Recipe) -> None:
         """Keep a recipe."""
-        if self.recipes is not None:
-            if len(self.recipes) >= self._ROOM:
-                self.recipes.clear()
-            self.recipes[key] = recipe
+        if len(self.recipes) >= self._ROOM:
+            self.recipes.clear()
+        self.recipes[key] = recipe
 
     def build(self, trace: Trace, layout: Layout) -> Program:
         """Print the kernel of a trace.
@@ -199,7 +197,7 @@ class Target:
             outputs: Sequence[Any], dims: Any = None) -> Any:  # fmt: skip
         """Run a kernel; False from a target that leaves the work to the array code after all.
 
-        A target with ``recipes`` gives what launches an elementwise kernel again, or True.
+        A target with recipes gives what launches an elementwise kernel again, or True.
 
         Args:
             program: which.

@@ -65,7 +65,6 @@ class Watch(DeviceTarget):
 
     def __init__(self, backend: Any = None, scratch: bool = False) -> None:
         super().__init__(backend or _host())
-        self.recipes = None  # every call is to be seen
         self.real, self.scratch = backend is not None, scratch
         self.steps: list[Kernel | Other] = []
         self.phase, self.launched = "forward", False
@@ -73,6 +72,10 @@ class Watch(DeviceTarget):
         self.outside: dict[int, Any] = {}
         self._made: set[int] = set()
         self._muted = False
+
+    def recipe_key(self, about: tuple[Any, ...], settings: dict[str, Any],
+                   arrays: Sequence[Any]) -> Any:  # fmt: skip
+        return None  # every call is to be seen
 
     def address(self, array: Any) -> int:
         return super().address(array) if self.real else int(array.ctypes.data)

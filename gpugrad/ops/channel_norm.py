@@ -25,17 +25,22 @@ _HIDDEN: dict[str, Any] = {"home": "_ops", "method": False, "torch": "", "accept
 _X, _Y, _C, _V = A((2, 3, 4)), A((4, 3, 2, 2)), A((3,)), A((3,), 0.5, 2)
 
 
-def _checked(name: str, input: Any, **per_channel: Any) -> tuple[Spec, Spec]:
-    """Specs of the images and of a value per channel, after checks."""
-    dtype = input.dtype if isinstance(input.dtype, dtypes.DType) else dtypes.from_numpy(input.dtype)
-    if dtype not in (*dtypes.HALVES, dtypes.float32, dtypes.float64):
-        raise DTypeError(f"{name}: takes floating dtypes of 16 bits or more, got {dtype.name}")
-    for key, v in per_channel.items():
+def check_per_channel(name: str, input: Any, **given: Any) -> None:
+    """Raise a ShapeError unless each of ``given`` is None or has a value for each channel."""
+    for key, v in given.items():
         if v is not None and tuple(v.shape) != (input.shape[1],):
             raise ShapeError(
                 f"{name}: {key} must have shape ({input.shape[1]},), one per channel of the input "
                 f"of shape {tuple(input.shape)}; got {tuple(v.shape)}"
             )
+
+
+def _checked(name: str, input: Any, **per_channel: Any) -> tuple[Spec, Spec]:
+    """Specs of the images and of a value per channel, after checks."""
+    dtype = input.dtype if isinstance(input.dtype, dtypes.DType) else dtypes.from_numpy(input.dtype)
+    if dtype not in (*dtypes.HALVES, dtypes.float32, dtypes.float64):
+        raise DTypeError(f"{name}: takes floating dtypes of 16 bits or more, got {dtype.name}")
+    check_per_channel(name, input, **per_channel)
     wide = dtypes.float64 if dtype is dtypes.float64 else dtypes.float32
     return Spec(input.shape, dtype), Spec((input.shape[1],), wide)
 

@@ -10,6 +10,7 @@ from gpugrad.functional_namespace import F
 from gpugrad.inplace import assign
 from gpugrad.modes import no_grad
 from gpugrad.op import Array, Dims, function, op
+from gpugrad.ops.channel_norm import check_per_channel
 from gpugrad.ops.loss import floating
 from gpugrad.ops.reduction import extent, kept
 from gpugrad.samples import A, Sample
@@ -161,12 +162,7 @@ def _channels(name: str, input: Any, **parameters: Any) -> tuple[int, ...]:
     """The shape in which a value per channel broadcasts over ``(N, C, ...)``, after checks."""
     if input.ndim < 2:
         raise ShapeError(f"{name}: input must be (N, C, ...), got shape {tuple(input.shape)}")
-    for key, p in parameters.items():
-        if p is not None and tuple(p.shape) != (input.shape[1],):
-            raise ShapeError(
-                f"{name}: {key} must have shape ({input.shape[1]},), one per channel of the input "
-                f"of shape {tuple(input.shape)}; got {tuple(p.shape)}"
-            )
+    check_per_channel(name, input, **parameters)
     return (1, -1, *(1,) * (input.ndim - 2))
 
 
