@@ -23,7 +23,7 @@ from gpugrad.codegen.cuda import BLOCK, PRELUDE, CudaWriter, Variant
 from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.numbers import plain
 from gpugrad.codegen.shapes import aligned, dense_order, framed, strides_of, unrepeated
-from gpugrad.codegen.target import Frame, Program, Target
+from gpugrad.codegen.target import Frame, Program, Target, distinct
 from gpugrad.codegen.trace import Trace
 from gpugrad.dtypes import DType
 
@@ -153,7 +153,7 @@ class DeviceTarget(Target):
         key = [self._device(), *about, *settings.items()]
         for a in arrays:
             if type(a) is not kind:
-                key += (type(a), a)
+                key += (type(a), distinct(a))
             elif not a.flags.c_contiguous:
                 return None
             else:

@@ -11,7 +11,7 @@ import numpy as np
 from gpugrad import dtypes
 from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.shapes import by_rows, first_dims, last_dims, row_read
-from gpugrad.codegen.target import Program, Recipe, Target, dtype_of, traced
+from gpugrad.codegen.target import Program, Recipe, Target, distinct, dtype_of, traced
 from gpugrad.codegen.trace import Trace, trace_forward
 from gpugrad.dtypes import DType
 from gpugrad.errors import GpugradError, NotSupportedError
@@ -64,7 +64,7 @@ def _elementwise(target: Target, op: Op, arrays: Sequence[Any], given: list[Any]
         return None
     left, kind, key_of = iter(frame.reads), target.array_type, target.operand_key
     operands = tuple([key_of(a, next(left) if type(a) is kind else "") for a in arrays])
-    key = (op, operands, half, *settings.items())
+    key = (op, *map(distinct, operands), half, *settings.items())
     program = target.program_of(
         key, op.key, lambda: _forward_program(target, op, operands, settings, half)
     )
@@ -118,7 +118,8 @@ def _rowwise(target: Target, op: Op, arrays: Sequence[Any], given: Sequence[Any]
     contiguous = target.as_rows(given)
     if contiguous is None:
         return None
-    key = (op, operands, half, split, lead, tuple([a.ndim for a in given]), *settings.items())
+    dims = tuple([a.ndim for a in given])
+    key = (op, *map(distinct, operands), half, split, lead, dims, *settings.items())
 
     def specs() -> tuple[Spec, ...]:
         wide = [Spec(a.shape, dtypes.float32 if dtype_of(a) in _HALVES and half else dtype_of(a))

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpugrad.codegen.levels import Layout
 from gpugrad.codegen.shapes import by_rows, last_dims, row_read
-from gpugrad.codegen.target import Frame, Program, Recipe, Target, traced
+from gpugrad.codegen.target import Frame, Program, Recipe, Target, distinct, traced
 from gpugrad.codegen.trace import trace_rules
 from gpugrad.dtypes import HALVES
 from gpugrad.errors import NotSupportedError
@@ -60,7 +60,7 @@ def gradient(target: Target, op: Op, bits: tuple[bool, ...], g: Any, values: dic
     left = iter(frame.reads)
     operands = [target.operand_key(a, next(left) if type(a) is kind else "") for a in arrays]
     settings = node.settings if op.elementwise else by_rows(node.settings)
-    key = (op, bits, summed, halves, tuple(operands), *settings.items())
+    key = (op, bits, summed, halves, *map(distinct, operands), *settings.items())
     program = target.program_of(key, f"{op.key} backward", lambda: _gradient_program(
         target, op, bits, operands[: len(gs)], dict(zip(values, operands[len(gs) :])), settings,
         summed, halves,

@@ -299,6 +299,11 @@ class _Targets(dict[type, Target | None]):
 TARGETS = _Targets()
 
 
+def distinct(operand: Any) -> Any:
+    """What tells an operand from others in a key: zeros of two signs are equal, yet two."""
+    return repr(operand) if isinstance(operand, float | np.floating) else operand
+
+
 def traced(operand: Any) -> Any:
     """The operand as ``codegen.trace`` takes it: 16-bit floats compute in float32."""
     if type(operand) is not tuple:

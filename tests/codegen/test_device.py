@@ -9,12 +9,19 @@ import gpugrad as gg
 from gpugrad.codegen import device as choosing
 from gpugrad.codegen.cuda import Variant
 from gpugrad.codegen.device import row_variant
+from gpugrad.codegen.host import HostTarget
 from gpugrad.errors import NotSupportedError
 from gpugrad.testing.cuda_host import COMPILER
 from gpugrad.testing.device_on_host import DeviceOnHost, using
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to run CUDA's text with")
 F = gg.nn.functional
+
+
+class Eager(HostTarget):
+    """Kernels of the CPU also for small arrays."""
+
+    least = 1
 
 
 @pytest.fixture(params=["32-bit offsets", "64-bit offsets"])
@@ -181,6 +188,15 @@ def test_a_fused_function_is_one_kernel(device: DeviceOnHost) -> None:
     assert [grid for _, grid, _ in device.launches] == [(1, 1, 1)]
     want = F.gelu(x.detach().double(), approximate="tanh").numpy()
     np.testing.assert_allclose(y.detach().numpy(), want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("eager", [DeviceOnHost, Eager])
+def test_zeros_of_two_signs_are_two_constants(eager: Any) -> None:
+    with using(eager()):
+        x = gg.ones(300)
+        for zero in (0.0, -0.0, 0.0, -0.0):
+            for _ in range(3):
+                assert (np.signbit((x * zero).numpy()) == np.signbit(zero)).all()
 
 
 def test_devices_do_not_mix() -> None:
